@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What one call may ask for beyond its client's options.
+#ifndef INFERWIRE_CALL_OPTIONS_H_
+#define INFERWIRE_CALL_OPTIONS_H_
+
+#include <absl/time/time.h>
+
+#include <optional>
+#include <stop_token>
+
+#include "inferwire/status.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+/// What is unset is as the client's options say.
+struct CallOptions {
+  /// Total time for all attempts and the waits between them, for streams from the first byte to the status.
+  std::optional<absl::Duration> timeout = std::nullopt;
+  /// Cancels the call when a stop is requested.
+  std::stop_token stop = {};
+  /// Sent with every attempt, after the client's own. Keys in lower case; values of keys that end in "-bin" may be
+  /// bytes.
+  Metadata metadata = {};
+  /// False: never tried again once it may have reached a server.
+  std::optional<bool> idempotent = std::nullopt;
+  /// Filled when the call ends, for successes too. Must live until then; not written to once the future or stream is
+  /// gone.
+  CallInfo* info = nullptr;
+  /// One attempt; its expiry is tried again if the call is idempotent.
+  std::optional<absl::Duration> attempt_timeout = std::nullopt;
+  /// Streams: the longest wait for the next message.
+  std::optional<absl::Duration> idle_timeout = std::nullopt;
+};
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_CALL_OPTIONS_H_

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Client: calls any generated service, synchronously, as futures and coroutines, and as streams.
+#ifndef INFERWIRE_CLIENT_H_
+#define INFERWIRE_CLIENT_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+#include <grpcpp/create_channel.h>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "inferwire/call_options.h"
+#include "inferwire/channel/channel.h"
+#include "inferwire/client_options.h"
+#include "inferwire/detail/ref.h"
+#include "inferwire/engine/engine.h"
+#include "inferwire/engine/loop.h"
+#include "inferwire/engine/stream.h"
+#include "inferwire/engine/unary.h"
+#include "inferwire/future.h"
+#include "inferwire/request_stream.h"
+#include "inferwire/response_stream.h"
+#include "inferwire/rpc.h"
+#include "inferwire/session.h"
+#include "inferwire/task.h"
+#include "inferwire/wire/protobuf.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace detail {
+
+/// A unary call that keeps its decoded reply. `decode` gives an absl::StatusOr<T>.
+template <class T>
+class TypedCall : public engine::UnaryCall {
+ protected:
+  TypedCall(std::shared_ptr<engine::Engine> engine, engine::Loop& loop, Spec spec, Decoder<T> decode)
+      : UnaryCall(std::move(engine), loop, std::move(spec)), decode_(decode) {}
+
+  absl::Status Decode(wire::Reply&& reply) final {
+    reply_ = decode_(std::move(reply));
+    return reply_.status();
+  }
+  absl::StatusOr<T> Result(absl::Status status) {
+    if (!status.ok()) return status;
+    return std::move(reply_);
+  }
+
+ private:
+  const Decoder<T> decode_;
+  absl::StatusOr<T> reply_;
+};
+
+/// A call whose caller turns the loop itself: no other thread is woken.
+template <class T>
+class BlockingCall final : public TypedCall<T> {
+ public:
+  BlockingCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec spec, Decoder<T> decode)
+      : TypedCall<T>(std::move(engine), engine::ThreadLoop(), std::move(spec), decode) {}
+
+  absl::StatusOr<T> Wait() {
+    std::unique_lock lock(done_mutex_);
+    while (!result_.has_value()) {
+      lock.unlock();
+      this->loop_.Turn();
+      lock.lock();
+    }
+    return *std::move(result_);
+  }
+
+ private:
+  void OnEnd(absl::Status status) override {
+    std::lock_guard lock(done_mutex_);
+    result_.emplace(this->Result(std::move(status)));
+    // Cancelled from elsewhere: the caller may be waiting for nothing but time. Under the lock, since the loop ends
+    // with the caller's thread.
+    if (std::this_thread::get_id() != caller_) this->loop_.Wake();
+  }
+
+  const std::thread::id caller_ = std::this_thread::get_id();
+  std::mutex done_mutex_;
+  std::optional<absl::StatusOr<T>> result_;
+};
+
+/// A call that is the state of its own future.
+template <class T>
+class FutureCall final : public TypedCall<T>, public FutureState<T> {
+ public:
+  FutureCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec spec, Decoder<T> decode)
+      : TypedCall<T>(engine, engine->AsyncLoop(), std::move(spec), decode) {}
+
+  void CancelSource() override { this->Cancel(absl::CancelledError("cancelled by the caller")); }
+  Executor& executor() override { return this->engine_->executor(); }
+
+ private:
+  void OnEnd(absl::Status status) override { this->Set(this->Result(std::move(status))); }
+};
+
+}  // namespace detail
+
+/// Calls the services of one or several targets. A cheap handle: copies share everything, and any number of threads may
+/// use them. Calls, futures and streams keep alive what they need; destroying a client cancels nothing.
+///
+/// Methods are named by the member pointers of the stub that protoc generated:
+/// `client.Call<&Scorer::Stub::Score>(request)`, or by an Rpc: `client.Call<Rpc<&Stub::Score,
+/// "acme.v1.Scorer">>(request)`. A request may die as soon as the function returned. Errors are those of the server,
+/// and of the engine: INVALID_ARGUMENT (options, metadata, or a request that cannot be sent), DEADLINE_EXCEEDED,
+/// CANCELLED, UNAVAILABLE, RESOURCE_EXHAUSTED (a reply over the limit), INTERNAL (a missing or malformed reply);
+/// InfoOf(status) tells the whole story.
+class Client {
+ public:
+  /// Checks the options and reads the certificates; connects with the first call. INVALID_ARGUMENT or NOT_FOUND, naming
+  /// the option or the file.
+  static absl::StatusOr<Client> Create(ClientOptions options) {
+    if (absl::Status status = detail::Validate(options); !status.ok()) return status;
+    absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> credentials = options.credentials.Build();
+    if (!credentials.ok()) return credentials.status();
+    const grpc::ChannelArguments arguments = channel::Arguments(static_cast<int>(options.max_receive_message_bytes));
+    std::vector<std::unique_ptr<channel::Channel>> channels;
+    for (const std::string& target : options.targets) {
+      channels.push_back(
+          std::make_unique<channel::Channel>(target, grpc::CreateCustomChannel(target, *credentials, arguments)));
+    }
+    return Client(std::make_shared<engine::Engine>(std::move(options), std::move(channels)));
+  }
+
+  /// Calls and waits for the reply.
+  template <UnaryRpc R>
+  absl::StatusOr<typename R::Response> Call(const typename R::Request& request, CallOptions options = {}) const {
+    return CallAs<typename R::Response, wire::Decode<typename R::Response>>(R::path(), wire::Encode(request),
+                                                                            std::move(options));
+  }
+  template <auto Method>
+  auto Call(const typename Rpc<Method>::Request& request, CallOptions options = {}) const {
+    return Call<Rpc<Method>>(request, std::move(options));
+  }
+
+  /// Calls and returns at once; the future has the reply.
+  template <UnaryRpc R>
+  Future<typename R::Response> Async(const typename R::Request& request, CallOptions options = {}) const {
+    return AsyncAs<typename R::Response, wire::Decode<typename R::Response>>(R::path(), wire::Encode(request),
+                                                                             std::move(options));
+  }
+  template <auto Method>
+  auto Async(const typename Rpc<Method>::Request& request, CallOptions options = {}) const {
+    return Async<Rpc<Method>>(request, std::move(options));
+  }
+
+  /// Calls a method that streams its responses. Tried again as unary calls are, until the first response.
+  template <ServerStreamRpc R>
+  ResponseStream<typename R::Response> Stream(const typename R::Request& request, CallOptions options = {}) const {
+    return StreamAs<typename R::Response, wire::Decode<typename R::Response>>(R::path(), wire::Encode(request),
+                                                                              std::move(options));
+  }
+  template <auto Method>
+  auto Stream(const typename Rpc<Method>::Request& request, CallOptions options = {}) const {
+    return Stream<Rpc<Method>>(request, std::move(options));
+  }
+
+  /// Opens a call that takes a stream of requests. Never tried again by itself.
+  template <ClientStreamRpc R>
+  RequestStream<typename R::Request, typename R::Response> Upload(CallOptions options = {}) const {
+    return RequestStream<typename R::Request, typename R::Response>(OpenStream(R::path(), std::move(options)));
+  }
+  template <auto Method>
+  auto Upload(CallOptions options = {}) const {
+    return Upload<Rpc<Method>>(std::move(options));
+  }
+
+  /// Opens a bidirectional call. Never tried again by itself.
+  template <BidiStreamRpc R>
+  Session<typename R::Request, typename R::Response> Open(CallOptions options = {}) const {
+    return Session<typename R::Request, typename R::Response>(OpenStream(R::path(), std::move(options)),
+                                                              wire::Decode<typename R::Response>);
+  }
+  template <auto Method>
+  auto Open(CallOptions options = {}) const {
+    return Open<Rpc<Method>>(std::move(options));
+  }
+
+  /// Ends all calls in flight with CANCELLED. Later ones, of every copy of this client, are refused with
+  /// FAILED_PRECONDITION.
+  void Shutdown() const { engine_->Shutdown(); }
+
+  // The same by path and payload, for layers that encode and decode by themselves. What could not be encoded ends the
+  // call as every error does.
+
+  template <class T, detail::Decoder<T> Decode>
+  absl::StatusOr<T> CallAs(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options) const {
+    absl::Status ready = request.status();
+    auto call = detail::MakeRef<detail::BlockingCall<T>>(
+        engine_, UnarySpec(path, std::move(request), std::move(options)), Decode);
+    call->Start(std::move(ready));
+    return call->Wait();
+  }
+  template <class T, detail::Decoder<T> Decode>
+  Future<T> AsyncAs(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options) const {
+    absl::Status ready = request.status();
+    auto call = detail::MakeRef<detail::FutureCall<T>>(engine_, UnarySpec(path, std::move(request), std::move(options)),
+                                                       Decode);
+    call->Start(std::move(ready));
+    return Future<T>(std::move(call));
+  }
+  template <class T, detail::Decoder<T> Decode>
+  ResponseStream<T> StreamAs(const std::string& path, absl::StatusOr<wire::Payload> request,
+                             CallOptions options) const {
+    return ResponseStream<T>(
+        StartStream(path, std::move(request), std::move(options), engine::StreamCall::Form::kServerStream), Decode);
+  }
+
+ private:
+  explicit Client(std::shared_ptr<engine::Engine> engine) : engine_(std::move(engine)) {}
+
+  engine::Call::Spec Spec(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
+                          absl::Duration timeout) const {
+    timeout = options.timeout.value_or(timeout);
+    const absl::Duration attempt_timeout = options.attempt_timeout.value_or(engine_->options().attempt_timeout);
+    return {path, request.ok() ? *std::move(request) : wire::Payload(), std::move(options), timeout, attempt_timeout};
+  }
+  engine::Call::Spec UnarySpec(const std::string& path, absl::StatusOr<wire::Payload> request,
+                               CallOptions options) const {
+    return Spec(path, std::move(request), std::move(options), engine_->options().timeout);
+  }
+  detail::Ref<engine::StreamCall> StartStream(const std::string& path, absl::StatusOr<wire::Payload> request,
+                                              CallOptions options, engine::StreamCall::Form form) const {
+    absl::Status ready = request.status();
+    const absl::Duration idle_timeout = options.idle_timeout.value_or(engine_->options().idle_timeout);
+    auto call = detail::MakeRef<engine::StreamCall>(
+        engine_, engine_->AsyncLoop(),
+        Spec(path, std::move(request), std::move(options), engine_->options().stream_timeout), form, idle_timeout);
+    call->Start(std::move(ready));
+    return call;
+  }
+  detail::Ref<engine::StreamCall> OpenStream(const std::string& path, CallOptions options) const {
+    return StartStream(path, wire::Payload(), std::move(options), engine::StreamCall::Form::kOpen);
+  }
+
+  std::shared_ptr<engine::Engine> engine_;
+};
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_CLIENT_H_

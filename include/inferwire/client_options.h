@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a client is made of. Every default stands here, on its field, with its reason.
+#ifndef INFERWIRE_CLIENT_OPTIONS_H_
+#define INFERWIRE_CLIENT_OPTIONS_H_
+
+#include <absl/status/status.h>
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "inferwire/channel/target.h"
+#include "inferwire/credentials.h"
+#include "inferwire/detail/text.h"
+#include "inferwire/executor.h"
+#include "inferwire/policy/retry.h"
+#include "inferwire/status.h"
+#include "inferwire/wire/status.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+struct ClientOptions {
+  /// Any gRPC targets: host:port, dns:///host:port, unix:path, xds:///name. Several are used in turn.
+  std::vector<std::string> targets = {};
+  /// TLS with the system's roots, since plaintext should be a decision: `Insecure()`.
+  Credentials credentials = {};
+  /// Unary calls: total time for all attempts and waits. Finite, since a call without an end is a leak.
+  absl::Duration timeout = absl::Seconds(10);
+  /// Streams and sessions: total time. Infinite, since generations may be long; `idle_timeout` catches the dead ones.
+  absl::Duration stream_timeout = absl::InfiniteDuration();
+  /// Streams: the longest wait for the next message while one is wanted.
+  absl::Duration idle_timeout = absl::Seconds(60);
+  /// One attempt. Infinite: only the caller knows what is slow; the total caps it.
+  absl::Duration attempt_timeout = absl::InfiniteDuration();
+  /// Whether calls may run twice on the server. Inference usually may.
+  bool idempotent = true;
+  RetryPolicy retry = {};
+  /// Sent with every attempt of every call.
+  Metadata metadata = {};
+  /// The largest reply taken, in bytes; what exceeds it ends the call with RESOURCE_EXHAUSTED. gRPC's own default of
+  /// 4 MiB is one large image; this one bounds what a hostile server can make the process allocate.
+  std::int64_t max_receive_message_bytes = std::int64_t{1} << 30;
+  /// Where continuations and coroutines run; unset: a small pool that all clients share.
+  std::shared_ptr<Executor> executor = nullptr;
+};
+
+namespace detail {
+
+/// INVALID_ARGUMENT naming the field, what was given and what was expected.
+inline absl::Status Validate(const ClientOptions& options) {
+  if (options.targets.empty())
+    return absl::InvalidArgumentError("targets is empty; expected at least one, such as \"localhost:50051\"");
+  for (const std::string& target : options.targets) {
+    if (absl::Status status = channel::ValidateTarget(target); !status.ok()) return status;
+  }
+  const struct {
+    const char* name;
+    absl::Duration value;
+  } durations[] = {{"timeout", options.timeout},
+                   {"stream_timeout", options.stream_timeout},
+                   {"idle_timeout", options.idle_timeout},
+                   {"attempt_timeout", options.attempt_timeout}};
+  for (const auto& [name, value] : durations) {
+    if (value <= absl::ZeroDuration()) {
+      return absl::InvalidArgumentError(
+          detail::Cat(name, " is ", absl::FormatDuration(value), "; expected a positive duration"));
+    }
+  }
+  if (options.max_receive_message_bytes < 1 ||
+      options.max_receive_message_bytes > (std::numeric_limits<std::int32_t>::max)()) {
+    return absl::InvalidArgumentError(detail::Cat("max_receive_message_bytes is ", options.max_receive_message_bytes,
+                                                  "; expected 1 to 2147483647, the most that gRPC can receive"));
+  }
+  if (absl::Status status = policy::Validate(options.retry); !status.ok()) return status;
+  return wire::ValidateMetadata(options.metadata);
+}
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_CLIENT_OPTIONS_H_

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What all calls of a client share: channels, policies, threads, and the list of calls in flight.
+#ifndef INFERWIRE_ENGINE_ENGINE_H_
+#define INFERWIRE_ENGINE_ENGINE_H_
+
+#include <absl/status/status.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "inferwire/channel/channel.h"
+#include "inferwire/client_options.h"
+#include "inferwire/detail/ref.h"
+#include "inferwire/engine/runtime.h"
+#include "inferwire/executor.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace engine {
+
+/// A call in flight, as the client's list of them sees it.
+class Cancellable : public virtual detail::RefCounted {
+ public:
+  /// Ends the call with `why` unless it has ended. Any thread.
+  virtual void Cancel(absl::Status why) = 0;
+
+ private:
+  friend class Engine;
+  Cancellable* previous_ = nullptr;
+  Cancellable* next_ = nullptr;
+};
+
+/// Kept alive by the client and by every call in flight. Safe from any thread.
+class Engine {
+ public:
+  Engine(ClientOptions options, std::vector<std::unique_ptr<channel::Channel>> channels)
+      : options_(std::move(options)), channels_(std::move(channels)), random_(std::random_device{}()) {}
+
+  const ClientOptions& options() const { return options_; }
+  channel::ChannelSet& channels() { return channels_; }
+
+  /// Uniform in [0, 1): splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014), which needs no lock.
+  double Random() {
+    std::uint64_t z = random_.fetch_add(0x9e3779b97f4a7c15U, std::memory_order_relaxed) + 0x9e3779b97f4a7c15U;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+    return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+  }
+
+  /// A loop that is turned for calls nobody blocks on. The threads start with the first one.
+  Loop& AsyncLoop() {
+    std::call_once(runtime_once_, [this] { runtime_ = Runtime::Shared(); });
+    return runtime_->NextLoop();
+  }
+
+  /// Where continuations run.
+  Executor& executor() {
+    std::call_once(executor_once_,
+                   [this] { executor_ = options_.executor != nullptr ? options_.executor : ThreadPool::Shared(); });
+    return *executor_;
+  }
+
+  /// False once the client was shut down; the call is then not to be started.
+  bool Register(Cancellable& call) {
+    std::lock_guard lock(mutex_);
+    if (shut_down_) return false;
+    call.next_ = std::exchange(calls_, &call);
+    if (call.next_ != nullptr) call.next_->previous_ = &call;
+    return true;
+  }
+  /// Does nothing for a call that is not registered.
+  void Unregister(Cancellable& call) {
+    std::lock_guard lock(mutex_);
+    if (call.previous_ == nullptr && calls_ != &call) return;
+    (call.previous_ != nullptr ? call.previous_->next_ : calls_) = call.next_;
+    if (call.next_ != nullptr) call.next_->previous_ = call.previous_;
+    call.previous_ = call.next_ = nullptr;
+  }
+
+  /// Ends all calls in flight with CANCELLED; later ones are refused.
+  void Shutdown() {
+    std::vector<detail::Ref<Cancellable>> calls;
+    {
+      std::lock_guard lock(mutex_);
+      shut_down_ = true;
+      // Who is on the list is referred to by someone else until it leaves.
+      for (Cancellable* call = calls_; call != nullptr; call = call->next_) calls.emplace_back(call);
+    }
+    for (const detail::Ref<Cancellable>& call : calls) call->Cancel(absl::CancelledError("the client was shut down"));
+  }
+
+ private:
+  const ClientOptions options_;
+  channel::ChannelSet channels_;
+  std::atomic<std::uint64_t> random_;
+  std::once_flag runtime_once_, executor_once_;
+  std::shared_ptr<Runtime> runtime_;
+  std::shared_ptr<Executor> executor_;
+  std::mutex mutex_;
+  Cancellable* calls_ = nullptr;
+  bool shut_down_ = false;
+};
+
+}  // namespace engine
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_ENGINE_ENGINE_H_

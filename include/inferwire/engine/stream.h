@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The streaming forms: messages read ahead within bounds, writes queued within bounds, one status at the end.
+#ifndef INFERWIRE_ENGINE_STREAM_H_
+#define INFERWIRE_ENGINE_STREAM_H_
+
+#include <absl/functional/any_invocable.h>
+#include <absl/status/status.h>
+#include <absl/time/time.h>
+#include <grpcpp/support/async_stream.h>
+#include <grpcpp/support/status.h>
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "inferwire/detail/text.h"
+#include "inferwire/engine/call.h"
+#include "inferwire/wire/message.h"
+#include "inferwire/wire/status.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace engine {
+
+class StreamCall : public Call {
+ public:
+  /// Whether the whole request is in Spec::request, or writes follow the start.
+  enum class Form { kServerStream, kOpen };
+
+  StreamCall(std::shared_ptr<Engine> engine, Loop& loop, Spec spec, Form form, absl::Duration idle_timeout)
+      : Call(std::move(engine), loop, std::move(spec)), form_(form), idle_timeout_(idle_timeout), idle_timer_(*this) {}
+
+  // Reading. One reader at a time; it and a writer may be different threads.
+
+  /// What a reader finds without waiting.
+  enum class ReadState { kMessage, kEnded, kWait };
+
+  /// Takes the next message if there is one.
+  ReadState TryRead(wire::Reply* reply) {
+    std::unique_lock lock(mutex_);
+    return TryReadLocked(reply);
+  }
+  /// Waits for the next message; false at the end.
+  bool Read(wire::Reply* reply) {
+    std::unique_lock lock(mutex_);
+    ReadState state = TryReadLocked(reply);
+    if (state == ReadState::kWait) {
+      StartWaiting();
+      readable_.wait(lock, [&] { return (state = TryReadLocked(reply)) != ReadState::kWait; });
+      waiting_ = false;
+    }
+    return state == ReadState::kMessage;
+  }
+  /// Has `resume` run on the executor once TryRead will not say kWait; false, and nothing kept, if it does not say so
+  /// now.
+  bool OnReadable(absl::AnyInvocable<void()> resume) {
+    std::lock_guard lock(mutex_);
+    if (Readable()) return false;
+    reader_.resume = std::move(resume);
+    StartWaiting();
+    return true;
+  }
+  void ForgetReader() {
+    std::lock_guard lock(mutex_);
+    reader_.resume = nullptr;
+    waiting_ = false;
+  }
+
+  // Writing. One writer at a time.
+
+  enum class WriteState { kTaken, kEnded, kWait };
+
+  /// Queues a message if the write window has room; otherwise leaves it.
+  WriteState TryWrite(wire::Payload& payload) {
+    std::lock_guard lock(mutex_);
+    return TryWriteLocked(payload);
+  }
+  /// Waits for room in the write window. FAILED_PRECONDITION after WritesDone; the server's status once it ended the
+  /// call.
+  absl::Status Write(wire::Payload payload) {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      const WriteState state = TryWriteLocked(payload);
+      if (state == WriteState::kTaken) return absl::OkStatus();
+      if (state == WriteState::kEnded) return WriteErrorLocked();
+      writable_.wait(lock);
+    }
+  }
+  bool OnWritable(absl::AnyInvocable<void()> resume) {
+    std::lock_guard lock(mutex_);
+    if (Writable()) return false;
+    writer_.resume = std::move(resume);
+    return true;
+  }
+  void ForgetWriter() {
+    std::lock_guard lock(mutex_);
+    writer_.resume = nullptr;
+  }
+  /// Why a write was not taken.
+  absl::Status WriteError() {
+    std::lock_guard lock(mutex_);
+    return WriteErrorLocked();
+  }
+  /// Half-closes once what was queued is sent. A second time does nothing; after the end, as Write.
+  absl::Status WritesDone() {
+    std::lock_guard lock(mutex_);
+    if (Ended()) return half_closed_ && StatusLocked().ok() ? absl::OkStatus() : WriteErrorLocked();
+    half_closed_ = true;
+    PumpWrites();
+    return absl::OkStatus();
+  }
+
+  // The end.
+
+  /// OK while it runs, then the final status.
+  absl::Status status() {
+    std::lock_guard lock(mutex_);
+    return StatusLocked();
+  }
+  /// Half-closes, discards what is not read, and waits for the end.
+  absl::Status Drain() {
+    std::unique_lock lock(mutex_);
+    half_closed_ = true;
+    discard_ = true;
+    DropMessages();
+    if (!Ended()) {
+      PumpWrites();
+      PumpReads();
+      readable_.wait(lock, [this] { return Ended(); });
+    }
+    return StatusLocked();
+  }
+  /// A message could not be understood: ends the call with `why`, or replaces the OK with which it ended.
+  void Fail(absl::Status why) {
+    {
+      std::lock_guard lock(mutex_);
+      DropMessages();
+      failure_ = why;
+    }
+    Cancel(std::move(why));
+  }
+
+ private:
+  // What may be held unread before the server is made to wait: enough to keep a fast consumer busy while the next
+  // messages arrive, little enough to hold a thousand streams. One message may be of any size.
+  static constexpr std::size_t kReadAheadMessages = 16;
+  static constexpr std::size_t kReadAheadBytes = std::size_t{4} << 20;
+  static constexpr std::size_t kWriteWindowMessages = 16;
+  static constexpr std::size_t kWriteWindowBytes = std::size_t{4} << 20;
+
+  class StreamAttempt final : public Attempt {
+   public:
+    StreamAttempt(StreamCall& call, channel::Channel& channel, TimePoint now, TimePoint deadline)
+        : Attempt(call, channel, now, deadline) {
+      const bool whole = call.form_ == Form::kServerStream;
+      // Corked, the request travels with the headers, in one batch.
+      context_.set_initial_metadata_corked(whole);
+      stream_ = channel.stub().PrepareCall(&context_, call.spec_.path, call.loop_.queue());
+      ++operations_;
+      writing_ = true;
+      if (whole) {
+        stream_->StartCall(nullptr);
+        stream_->WriteLast(call.spec_.request, grpc::WriteOptions(), &written_);
+      } else {
+        stream_->StartCall(&written_);
+      }
+      StartRead();
+    }
+
+    void Abandon() override {
+      abandoned_ = true;
+      Attempt::Abandon();
+      FinishIfDue();
+    }
+
+    bool reading() const { return reading_ || reads_ended_; }
+    bool writing() const { return writing_; }
+
+    void StartRead() {
+      reading_ = true;
+      ++operations_;
+      stream_->Read(&incoming_, &read_);
+    }
+    void StartWrite(const wire::Payload& payload) {
+      writing_ = true;
+      ++operations_;
+      stream_->Write(payload, &written_);  // serialised here and now
+    }
+    void StartHalfClose() {
+      writing_ = true;
+      ++operations_;
+      stream_->WritesDone(&written_);
+    }
+
+   private:
+    using Step = void (StreamAttempt::*)(std::unique_lock<std::mutex>, bool);
+    class Operation final : public Tag {
+     public:
+      Operation(StreamAttempt& attempt, Step step) : attempt_(attempt), step_(step) {}
+      void Proceed(bool ok) override {
+        StreamAttempt& attempt = attempt_;
+        const detail::Ref<Call> call = attempt.call_;  // the attempt, this operation with it, may end in the step
+        (attempt.*step_)(std::unique_lock(attempt.call().mutex_), ok);
+      }
+
+     private:
+      StreamAttempt& attempt_;
+      const Step step_;
+    };
+
+    StreamCall& call() const { return static_cast<StreamCall&>(*call_); }
+
+    void OnWritten(std::unique_lock<std::mutex> lock, bool ok) {
+      writing_ = false;
+      if (call().Current(*this)) {
+        if (ok) {
+          call().PumpWrites();
+        } else {
+          call().OnWriteFailed();
+        }
+      }
+      Leave(std::move(lock));
+    }
+    void OnRead(std::unique_lock<std::mutex> lock, bool ok) {
+      reading_ = false;
+      if (!ok) {
+        reads_ended_ = true;
+      } else if (call().Current(*this)) {
+        call().Deliver(std::exchange(incoming_, wire::Reply()));
+      }
+      FinishIfDue();
+      Leave(std::move(lock));
+    }
+    void OnFinished(std::unique_lock<std::mutex> lock, bool) {
+      if (--operations_ == 0) {
+        std::unique_ptr<StreamAttempt> self(this);
+        call().OnAttemptEnd(std::move(lock), *this, wire::FromGrpc(status_));
+      } else {
+        // A write is still out; it comes back after the stream's end and destroys the attempt.
+        call().OnAttemptEnd(std::move(lock), *this, wire::FromGrpc(status_));
+      }
+    }
+    // Every exchange reaches Finish, and no read may be out then.
+    void FinishIfDue() {
+      if (reading_ || finishing_ || !(reads_ended_ || abandoned_)) return;
+      finishing_ = true;
+      stream_->Finish(&status_, &finished_);
+    }
+    void Leave(std::unique_lock<std::mutex> lock) {
+      const bool last = --operations_ == 0;
+      call().Unlock(std::move(lock));
+      if (last) delete this;
+    }
+
+    Operation written_{*this, &StreamAttempt::OnWritten};
+    Operation read_{*this, &StreamAttempt::OnRead};
+    Operation finished_{*this, &StreamAttempt::OnFinished};
+    wire::Reply incoming_;
+    grpc::Status status_;
+    std::unique_ptr<grpc::ClientAsyncReaderWriter<wire::Payload, wire::Reply>> stream_;
+    int operations_ = 1;  // in the completion queue; Finish counts from the start, since reads pause
+    bool writing_ = false;
+    bool reading_ = false;
+    bool reads_ended_ = false;
+    bool finishing_ = false;
+    bool abandoned_ = false;
+  };
+
+  Attempt* NewAttempt(channel::Channel& channel, TimePoint now, TimePoint deadline) override {
+    to_the_end_ = false;
+    return new StreamAttempt(*this, channel, now, deadline);
+  }
+  bool Committed() const override { return committed_ || form_ == Form::kOpen; }
+
+  StreamAttempt* Running() const { return static_cast<StreamAttempt*>(current()); }
+
+  // A coroutine that waits.
+  struct Waiter {
+    absl::AnyInvocable<void()> resume;
+    bool wake = false;    // once the lock is released
+    bool posted = false;  // to the executor
+  };
+
+  // All below are under the lock.
+
+  bool Ended() const { return state_ == State::kEnded; }
+  absl::Status StatusLocked() const { return failure_.ok() ? status_ : failure_; }
+  bool Readable() const { return !ready_.empty() || Ended(); }
+  bool Writable() const { return HasRoom() || Ended() || half_closed_; }
+
+  ReadState TryReadLocked(wire::Reply* reply) {
+    if (!ready_.empty()) {
+      *reply = std::move(ready_.front());
+      ready_.pop_front();
+      ready_bytes_ -= reply->size();
+      PumpReads();
+      return ReadState::kMessage;
+    }
+    return Ended() ? ReadState::kEnded : ReadState::kWait;
+  }
+
+  void Deliver(wire::Reply reply) {
+    committed_ = true;
+    if (!discard_) {
+      ready_bytes_ += reply.size();
+      ready_.push_back(std::move(reply));
+      WakeReader();
+    }
+    PumpReads();
+  }
+  void PumpReads() {
+    StreamAttempt* const attempt = Running();
+    if (attempt == nullptr || attempt->reading()) return;
+    const bool room = ready_.empty() || (ready_.size() < kReadAheadMessages && ready_bytes_ < kReadAheadBytes);
+    if (room || to_the_end_) attempt->StartRead();
+  }
+  void DropMessages() {
+    ready_.clear();
+    ready_bytes_ = 0;
+  }
+
+  bool HasRoom() const {
+    return outbox_.empty() || (outbox_.size() < kWriteWindowMessages && outbox_bytes_ < kWriteWindowBytes);
+  }
+  WriteState TryWriteLocked(wire::Payload& payload) {
+    if (Ended() || half_closed_) return WriteState::kEnded;
+    if (!HasRoom()) return WriteState::kWait;
+    outbox_bytes_ += payload.size();
+    outbox_.push_back(std::move(payload));
+    PumpWrites();
+    return WriteState::kTaken;
+  }
+  absl::Status WriteErrorLocked() const {
+    if (absl::Status status = StatusLocked(); !status.ok()) return status;
+    if (Ended())
+      return absl::FailedPreconditionError("the server has ended the call with OK; nothing more can be written");
+    return absl::FailedPreconditionError("nothing can be written after WritesDone");
+  }
+  void PumpWrites() {
+    StreamAttempt* const attempt = Running();
+    if (attempt == nullptr || form_ != Form::kOpen || attempt->writing() || to_the_end_) return;
+    if (!outbox_.empty()) {
+      const wire::Payload payload = std::move(outbox_.front());
+      outbox_.pop_front();
+      outbox_bytes_ -= payload.size();
+      attempt->StartWrite(payload);
+      WakeWriter();
+    } else if (half_closed_ && !std::exchange(half_close_sent_, true)) {
+      attempt->StartHalfClose();
+    }
+  }
+  void OnWriteFailed() {
+    // The call is over, but its status comes after the messages: read on, however many wait.
+    to_the_end_ = true;
+    PumpReads();
+  }
+
+  void WakeReader() {
+    readable_.notify_all();
+    if (reader_.resume == nullptr) return;
+    waiting_ = false;
+    reader_.wake = true;
+  }
+  void WakeWriter() {
+    writable_.notify_all();
+    if (writer_.resume != nullptr) writer_.wake = true;
+  }
+  // Coroutines are handed to the executor without the lock: it may run them at once.
+  void Unlock(std::unique_lock<std::mutex> lock) {
+    const bool reader = std::exchange(reader_.wake, false) && !std::exchange(reader_.posted, true);
+    const bool writer = std::exchange(writer_.wake, false) && !std::exchange(writer_.posted, true);
+    lock.unlock();
+    if (reader) Post(&StreamCall::reader_);
+    if (writer) Post(&StreamCall::writer_);
+  }
+  // The waiter stays registered until the executor comes to it, so that a coroutine destroyed meanwhile is not resumed;
+  // and if another took its place, that one is resumed only if there is reason to.
+  void Post(Waiter StreamCall::* which) {
+    engine_->executor().Run([self = detail::Ref<StreamCall>(this), which] {
+      std::unique_lock lock(self->mutex_);
+      Waiter& waiter = (*self).*which;
+      waiter.posted = false;
+      if (which == &StreamCall::reader_ ? !self->Readable() : !self->Writable()) return;
+      absl::AnyInvocable<void()> resume = std::exchange(waiter.resume, nullptr);
+      lock.unlock();
+      if (resume) resume();
+    });
+  }
+
+  // The idle timeout counts while a reader waits. The timer is not moved at each wait, but looks at what is due when it
+  // fires.
+  void StartWaiting() {
+    waiting_ = true;
+    if (idle_timeout_ == absl::InfiniteDuration()) return;
+    idle_due_ = After(Now(), idle_timeout_);
+    if (!std::exchange(idle_armed_, true)) loop_.Arm(idle_timer_, idle_due_);
+  }
+  void OnOtherTimer(std::unique_lock<std::mutex> lock, Timer&) override {
+    idle_armed_ = false;
+    if (!waiting_) return;
+    if (Now() < idle_due_) {
+      idle_armed_ = true;
+      loop_.Arm(idle_timer_, idle_due_);
+      return;
+    }
+    End(std::move(lock),
+        absl::DeadlineExceededError(
+            detail::Cat("no message within the idle_timeout of ", absl::FormatDuration(idle_timeout_))),
+        CallInfo::Reason::kDeadline);
+  }
+
+  void OnEnd(absl::Status status) override {
+    std::unique_lock lock(mutex_);
+    outbox_.clear();
+    outbox_bytes_ = 0;
+    loop_.Disarm(idle_timer_);
+    // After a cancellation nobody wants what had arrived.
+    if (status.code() == absl::StatusCode::kCancelled) DropMessages();
+    WakeReader();
+    WakeWriter();
+    Unlock(std::move(lock));
+  }
+
+  const Form form_;
+  const absl::Duration idle_timeout_;
+  std::deque<wire::Reply> ready_;
+  std::size_t ready_bytes_ = 0;
+  std::deque<wire::Payload> outbox_;
+  std::size_t outbox_bytes_ = 0;
+  std::condition_variable readable_, writable_;
+  Waiter reader_, writer_;
+  Timer idle_timer_;
+  TimePoint idle_due_;
+  bool idle_armed_ = false;
+  bool waiting_ = false;  // a reader does
+  bool committed_ = false;
+  bool discard_ = false;
+  bool to_the_end_ = false;
+  bool half_closed_ = false;
+  bool half_close_sent_ = false;
+  absl::Status failure_;  // of a message that could not be understood; outdoes how the call ends
+};
+
+}  // namespace engine
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_ENGINE_STREAM_H_

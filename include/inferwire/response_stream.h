@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The messages a server streams: a range to loop over, or one awaited after another.
+#ifndef INFERWIRE_RESPONSE_STREAM_H_
+#define INFERWIRE_RESPONSE_STREAM_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <coroutine>
+#include <cstddef>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "inferwire/detail/ref.h"
+#include "inferwire/engine/stream.h"
+#include "inferwire/wire/message.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace detail {
+
+/// Turns a received message into a T. A plain function, so that a stream of a contract's results is like one of
+/// messages.
+template <class T>
+using Decoder = absl::StatusOr<T> (*)(wire::Reply&&);
+
+}  // namespace detail
+
+/// The reading half of a stream: an input range, and Next for coroutines. One reader at a time.
+template <class T>
+class MessageRange {
+ public:
+  using value_type = T;
+
+  class Iterator {
+   public:
+    using value_type = T;
+    using difference_type = std::ptrdiff_t;
+    using iterator_concept = std::input_iterator_tag;
+
+    Iterator() = default;
+    T& operator*() const { return *range_->current_; }
+    T* operator->() const { return &*range_->current_; }
+    Iterator& operator++() {
+      range_->current_ = range_->Read();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    friend bool operator==(const Iterator& it, std::default_sentinel_t) { return it.AtEnd(); }
+
+   private:
+    friend MessageRange;
+    explicit Iterator(MessageRange* range) : range_(range) {}
+    bool AtEnd() const { return !range_->current_.has_value(); }
+    MessageRange* range_ = nullptr;
+  };
+
+  /// Blocks for the next message; after a break, a second loop goes on behind it.
+  Iterator begin() {
+    current_ = Read();
+    return Iterator(this);
+  }
+  std::default_sentinel_t end() const { return std::default_sentinel; }
+
+  /// Waits for the next message; none at the end.
+  std::optional<T> Read() {
+    wire::Reply reply;
+    if (!call_ || !call_->Read(&reply)) return std::nullopt;
+    return Decode(std::move(reply));
+  }
+
+  /// The next message as an awaitable; none at the end. Suspends only where no message is at hand; destroying the
+  /// suspended coroutine takes the wait back.
+  class Awaiter {
+   public:
+    explicit Awaiter(MessageRange& range) : range_(range) {}
+    Awaiter(const Awaiter&) = delete;
+    Awaiter& operator=(const Awaiter&) = delete;
+    ~Awaiter() {
+      if (suspended_) range_.call_->ForgetReader();
+    }
+    bool await_ready() {
+      if (range_.call_) state_ = range_.call_->TryRead(&reply_);
+      return state_ != State::kWait;
+    }
+    bool await_suspend(std::coroutine_handle<> handle) {
+      suspended_ = true;  // before: afterwards the coroutine may run elsewhere already
+      return range_.call_->OnReadable([handle] { handle.resume(); });
+    }
+    std::optional<T> await_resume() {
+      if (std::exchange(suspended_, false)) state_ = range_.call_->TryRead(&reply_);
+      if (state_ != State::kMessage) return std::nullopt;
+      return range_.Decode(std::move(reply_));
+    }
+
+   private:
+    using State = engine::StreamCall::ReadState;
+    MessageRange& range_;
+    wire::Reply reply_;
+    State state_ = State::kEnded;
+    bool suspended_ = false;
+  };
+  Awaiter Next() { return Awaiter(*this); }
+
+ protected:
+  MessageRange(detail::Ref<engine::StreamCall> call, detail::Decoder<T> decode)
+      : call_(std::move(call)), decode_(decode) {}
+
+  const detail::Ref<engine::StreamCall>& call() const { return call_; }
+  /// Ends the call with CANCELLED unless it has ended.
+  void CancelCall(const char* why) {
+    if (call_) call_->Cancel(absl::CancelledError(why));
+  }
+  absl::Status CallStatus() const {
+    return call_ ? call_->status() : absl::FailedPreconditionError("the stream was moved away");
+  }
+
+ private:
+  // What does not decode ends the call: the messages behind it would be taken for something they are not.
+  std::optional<T> Decode(wire::Reply&& reply) {
+    absl::StatusOr<T> message = decode_(std::move(reply));
+    if (message.ok()) return *std::move(message);
+    call_->Fail(message.status());
+    return std::nullopt;
+  }
+
+  detail::Ref<engine::StreamCall> call_;
+  detail::Decoder<T> decode_;
+  std::optional<T> current_;
+};
+
+/// The responses of one server-streaming call, in order, read ahead within bounds: a slow reader holds the server back.
+/// Ends exactly once, with one status. Move-only; one reader at a time. Dropping it cancels the call.
+template <class T>
+class [[nodiscard("dropping a stream cancels its call")]] ResponseStream : public MessageRange<T> {
+ public:
+  ResponseStream(detail::Ref<engine::StreamCall> call, detail::Decoder<T> decode)
+      : MessageRange<T>(std::move(call), decode) {}
+  ResponseStream(ResponseStream&&) noexcept = default;
+  ResponseStream& operator=(ResponseStream&& other) noexcept {
+    if (this != &other) {
+      this->CancelCall(kDropped);
+      MessageRange<T>::operator=(std::move(other));
+    }
+    return *this;
+  }
+  ~ResponseStream() { this->CancelCall(kDropped); }
+
+  /// OK while the call runs; the final status once it ended.
+  [[nodiscard]] absl::Status status() const { return this->CallStatus(); }
+  /// Ends the call with CANCELLED unless it has ended; what was not read is dropped then.
+  void Cancel() { this->CancelCall("cancelled by the caller"); }
+  /// Cancels if the call still runs. The final status.
+  absl::Status Finish() {
+    Cancel();
+    return status();
+  }
+
+ private:
+  static constexpr const char* kDropped = "the stream was dropped";
+};
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_RESPONSE_STREAM_H_

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a call tells beyond its status: the attempts made, where they went, and why the client gave up.
+#ifndef INFERWIRE_STATUS_H_
+#define INFERWIRE_STATUS_H_
+
+#include <absl/status/status.h>
+#include <absl/strings/cord.h>
+#include <absl/strings/str_cat.h>
+#include <absl/strings/string_view.h>
+#include <absl/time/time.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "inferwire/detail/text.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+/// Header or trailer fields, in order. Keys are lower case; values of keys that end in "-bin" are arbitrary bytes.
+using Metadata = std::vector<std::pair<std::string, std::string>>;
+
+/// The story of one call. Filled for every call that has `CallOptions::info`, and carried by every failed call's
+/// status.
+struct CallInfo {
+  /// Why the call ended as it did.
+  enum class Reason {
+    kNone,               ///< it succeeded, or it is not known
+    kPermanent,          ///< the status is one that another attempt would not change
+    kAttemptsExhausted,  ///< RetryPolicy::max_attempts were made
+    kDeadline,           ///< the total deadline passed, or left no room for another attempt
+    kCancelled,          ///< the caller cancelled, dropped the call, or shut the client down
+    kNotIdempotent,      ///< another attempt might have helped, but the call may have run already
+  };
+
+  struct Attempt {
+    std::string target;                                  ///< as given in ClientOptions::targets
+    std::string peer;                                    ///< the address, as gRPC spells it: "ipv4:127.0.0.1:50051"
+    absl::StatusCode code = absl::StatusCode::kUnknown;  ///< how the attempt ended
+    std::string message;
+    absl::Duration latency;  ///< from the attempt's start to its end
+  };
+
+  Reason reason = Reason::kNone;
+  std::vector<Attempt> attempts;  ///< in the order they were started
+  Metadata initial_metadata;      ///< the server's, of the last attempt
+  Metadata trailing_metadata;     ///< the server's, of the last attempt
+  absl::Duration latency;         ///< of the whole call, waits between attempts included
+};
+
+/// The reason in one or two words, as it stands in status messages.
+inline std::string_view ReasonName(CallInfo::Reason reason) {
+  switch (reason) {
+    case CallInfo::Reason::kNone:
+      return "none";
+    case CallInfo::Reason::kPermanent:
+      return "permanent";
+    case CallInfo::Reason::kAttemptsExhausted:
+      return "attempts";
+    case CallInfo::Reason::kDeadline:
+      return "deadline";
+    case CallInfo::Reason::kCancelled:
+      return "cancelled";
+    case CallInfo::Reason::kNotIdempotent:
+      return "not idempotent";
+  }
+  return "unknown";
+}
+
+namespace detail {
+
+inline constexpr std::string_view kCallInfoUrl = "inferwire.CallInfo";
+
+/// The stories carried by statuses, by the address of the payload's bytes. A payload is bytes, and is printed with its
+/// status: so it holds a few words for the reader, and the story stays here for as long as that payload lives.
+class CallInfoShelf {
+ public:
+  static CallInfoShelf& Instance() {
+    static CallInfoShelf* const shelf = new CallInfoShelf;  // never destroyed: a status may outlive static storage
+    return *shelf;
+  }
+  absl::Cord Put(CallInfo info) {
+    auto entry = std::make_unique<Entry>();
+    entry->info = std::move(info);
+    entry->words =
+        absl::StrCat(entry->info.attempts.size(), entry->info.attempts.size() == 1 ? " attempt" : " attempts");
+    const absl::string_view words = entry->words;
+    std::lock_guard lock(mutex_);
+    entries_.emplace(words.data(), std::move(entry));
+    return absl::MakeCordFromExternal(words, [this](absl::string_view gone) { Remove(gone.data()); });
+  }
+  CallInfo Find(const absl::Cord& payload) {
+    const auto words = payload.TryFlat();
+    if (!words.has_value()) return {};
+    std::lock_guard lock(mutex_);
+    const auto entry = entries_.find(words->data());
+    return entry != entries_.end() ? entry->second->info : CallInfo();
+  }
+
+ private:
+  struct Entry {
+    CallInfo info;
+    std::string words;
+  };
+  void Remove(const char* words) {
+    std::unique_lock lock(mutex_);
+    const auto gone = entries_.extract(words);
+    lock.unlock();  // its strings end outside
+  }
+
+  std::mutex mutex_;
+  std::unordered_map<const char*, std::unique_ptr<Entry>> entries_;
+};
+
+inline void AttachCallInfo(absl::Status& status, const CallInfo& info) {
+  status.SetPayload(ToAbsl(kCallInfoUrl), CallInfoShelf::Instance().Put(info));
+}
+
+}  // namespace detail
+
+/// The story of the call that gave `status`; empty where `status` is OK or comes from elsewhere. Copies of the status
+/// carry it too, as long as they stay in this process.
+inline CallInfo InfoOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(detail::ToAbsl(detail::kCallInfoUrl));
+  return payload.has_value() ? detail::CallInfoShelf::Instance().Find(*payload) : CallInfo();
+}
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_STATUS_H_

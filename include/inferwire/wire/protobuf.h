@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Protobuf messages to and from the engine's payloads, without an intermediate copy.
+#ifndef INFERWIRE_WIRE_PROTOBUF_H_
+#define INFERWIRE_WIRE_PROTOBUF_H_
+
+#include <absl/status/statusor.h>
+#include <google/protobuf/message_lite.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+#include <grpcpp/support/slice.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "inferwire/detail/text.h"
+#include "inferwire/wire/message.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace wire {
+
+/// Serialises `message` straight into the slice that gRPC will send. INVALID_ARGUMENT where it lacks required fields
+/// (proto2) or exceeds the 2 GiB that protobuf can hold.
+inline absl::StatusOr<Payload> Encode(const google::protobuf::MessageLite& message) {
+  if (!message.IsInitialized()) {
+    return absl::InvalidArgumentError(detail::Cat(std::string(message.GetTypeName()), " lacks the required fields ",
+                                                  std::string(message.InitializationErrorString())));
+  }
+  const std::size_t size = message.ByteSizeLong();
+  if (size > static_cast<std::size_t>((std::numeric_limits<std::int32_t>::max)())) {
+    return absl::InvalidArgumentError(
+        detail::Cat(std::string(message.GetTypeName()), " takes ", size, " bytes; protobuf allows at most 2147483647"));
+  }
+  grpc::Slice slice(size);
+  // The slice is new and nobody else's: writing into it is what gRPC's own protobuf writer does.
+  message.SerializeWithCachedSizesToArray(const_cast<std::uint8_t*>(slice.begin()));
+  return Payload(std::move(slice));
+}
+
+/// INTERNAL where no message came or its bytes are none of this type.
+template <class Message>
+absl::StatusOr<Message> Decode(Reply&& reply) {
+  if (!reply.received()) return absl::InternalError("the server ended the call with OK but sent no message");
+  const std::size_t size = reply.size();
+  absl::StatusOr<Message> out{Message()};
+  bool parsed = false;
+  grpc::Slice single;
+  if (reply.buffer().TrySingleSlice(&single).ok()) {
+    parsed = size <= static_cast<std::size_t>((std::numeric_limits<int>::max)()) &&
+             out->ParseFromArray(single.begin(), static_cast<int>(single.size()));
+  } else {
+    grpc::ProtoBufferReader reader(&reply.buffer());
+    parsed = reader.status().ok() && out->ParseFromZeroCopyStream(&reader);
+  }
+  if (!parsed) {
+    return absl::InternalError(
+        detail::Cat("the reply of ", size, " bytes does not parse as ", std::string(Message().GetTypeName())));
+  }
+  return out;
+}
+
+}  // namespace wire
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_WIRE_PROTOBUF_H_

@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inferwire/client.h"
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/inference.h"
+#include "support/sockets.h"
+
+using inferwire::CallInfo;
+using inferwire::CallOptions;
+using inferwire::Client;
+using inferwire::InfoOf;
+using namespace inferwire_test;  // NOLINT
+
+TEST_CASE("a call gives the server's reply", "[client]") {
+  RawServer server(Echo);
+  const Client client = Connect(server.target());
+  const auto reply = client.Call<&Inference::RunInference>(Text("hello"));
+  REQUIRE(reply.ok());
+  CHECK(reply->text() == "hello");
+}
+
+TEST_CASE("a call goes to the method's path, also under another public name", "[client]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(Answer(call.method()));
+  });
+  const Client client = Connect(server.target());
+  CHECK(client.Call<&Inference::RunInference>(Text(""))->text() == "/inference.Inference/RunInference");
+  using Renamed = inferwire::Rpc<&Inference::RunInference, "acme.v1.Scorer">;
+  CHECK(client.Call<Renamed>(Text(""))->text() == "/acme.v1.Scorer/RunInference");
+}
+
+TEST_CASE("a future's request may die before the call is answered", "[client]") {
+  RawServer server(Echo);
+  const Client client = Connect(server.target());
+  inferwire::Future<inference::Response> future;
+  {
+    const inference::Request request = Text(std::string(100'000, 'x'));
+    future = client.Async<&Inference::RunInference>(request);
+  }
+  CHECK(std::move(future).Get()->text().size() == 100'000);
+}
+
+TEST_CASE("one client serves many threads, calls and futures mixed", "[client]") {
+  RawServer server(Echo);
+  const Client client = Connect(server.target());
+  std::atomic<int> good{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 50; ++i) {
+        const std::string text = std::to_string(t * 1000 + i);
+        const auto reply = (t + i) % 2 == 0 ? client.Call<&Inference::RunInference>(Text(text))
+                                            : client.Async<&Inference::RunInference>(Text(text)).Get();
+        if (reply.ok() && reply->text() == text) ++good;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(good == 400);
+}
+
+TEST_CASE("calls in flight outlive their client", "[client]") {
+  Event go_on;
+  RawServer server([&](RawCall& call) {
+    const auto bytes = call.Read();
+    go_on.Wait();
+    call.Write(Answer(TextOf(*bytes)));
+  });
+  inferwire::Future<inference::Response> future;
+  {
+    const Client client = Connect(server.target());
+    future = client.Async<&Inference::RunInference>(Text("still here"));
+  }
+  go_on.Set();
+  CHECK(std::move(future).Get()->text() == "still here");
+}
+
+// ---- what a server can do wrong
+
+TEST_CASE("an OK without a message is INTERNAL", "[client][trap]") {
+  RawServer server([](RawCall& call) { call.Read(); });
+  const Client client = Connect(server.target());
+  const absl::Status sync = client.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(sync.code() == absl::StatusCode::kInternal);
+  CHECK(Contains(sync, "sent no message"));
+  CHECK(client.Async<&Inference::RunInference>(Text("x")).Get().status().code() == absl::StatusCode::kInternal);
+}
+
+TEST_CASE("a reply that does not parse is INTERNAL and is not tried again", "[client][trap]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write("\xff\xff\xff\xff");
+  });
+  const Client client = Connect(server.target());
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(status.code() == absl::StatusCode::kInternal);
+  CHECK(Contains(status, "the reply of 4 bytes does not parse as inference.Response"));
+  CHECK(InfoOf(status).attempts.size() == 1);
+  CHECK(client.Async<&Inference::RunInference>(Text("x")).Get().status().code() == absl::StatusCode::kInternal);
+}
+
+TEST_CASE("a reply over the limit is RESOURCE_EXHAUSTED and is not tried again", "[client][trap]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(std::string(2000, '\0'));
+  });
+  const Client client = Connect(server.target(), {.max_receive_message_bytes = 1000});
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(status.code() == absl::StatusCode::kResourceExhausted);
+  CHECK(InfoOf(status).attempts.size() == 1);
+  CHECK(server.calls() == 1);
+}
+
+TEST_CASE("a reply of more than gRPC's own 4 MiB is received by default", "[client][trap]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(Answer(std::string(8 << 20, 'x')));
+  });
+  const Client client = Connect(server.target());
+  CHECK(client.Call<&Inference::RunInference>(Text("x"))->text().size() == 8 << 20);
+}
+
+TEST_CASE("trailers far over the metadata limit end the call with a status", "[client][trap]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.context().AddTrailingMetadata("x-huge", std::string(200'000, 'x'));
+    call.Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "no"));
+  });
+  const Client client = Connect(server.target(), {.retry = {.max_attempts = 1}});
+  const auto reply = client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Seconds(5)});
+  CHECK_FALSE(reply.ok());
+  CHECK(reply.status().code() != absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_CASE("error details that fit in trailers arrive, though they exceed gRPC's default", "[client]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.context().AddTrailingMetadata("x-details", std::string(20'000, 'x'));
+    call.Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "no such model"));
+  });
+  const Client client = Connect(server.target());
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(status.code() == absl::StatusCode::kNotFound);
+  CHECK(status.message() == "no such model");
+  REQUIRE(InfoOf(status).trailing_metadata.size() == 1);
+  CHECK(InfoOf(status).trailing_metadata[0].second.size() == 20'000);
+}
+
+TEST_CASE("a dead port is UNAVAILABLE after the attempts are used up, and says where", "[client][trap]") {
+  const DeadPort dead;
+  const Client client = Connect(dead.target());
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(status.code() == absl::StatusCode::kUnavailable);
+  CHECK(Contains(status, "Connection refused"));
+  CHECK(Contains(status, "(4 attempts to 1 target in "));
+  CHECK(Contains(status, "gave up: attempts)"));
+  const CallInfo info = InfoOf(status);
+  CHECK(info.reason == CallInfo::Reason::kAttemptsExhausted);
+  REQUIRE(info.attempts.size() == 4);
+  CHECK(info.attempts[0].target == dead.target());
+  CHECK(info.attempts[0].code == absl::StatusCode::kUnavailable);
+}
+
+TEST_CASE("the deadline holds while the connection is still being made", "[client][trap]") {
+  const SilentServer silent;
+  const Client client = Connect(silent.target());
+  const auto before = std::chrono::steady_clock::now();
+  const absl::Status status =
+      client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(200)}).status();
+  CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(InfoOf(status).reason == CallInfo::Reason::kDeadline);
+  // A bound, no measurement: gRPC alone would wait for twenty seconds.
+  CHECK(std::chrono::steady_clock::now() - before < std::chrono::seconds(5));
+}
+
+TEST_CASE("a server gone mid-call is UNAVAILABLE", "[client][trap]") {
+  HangUpServer server;
+  const Client client = Connect(server.target());
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(status.code() == absl::StatusCode::kUnavailable);
+  CHECK(server.hung_up() >= 1);
+}
+
+TEST_CASE("a server stopped while it works ends the call", "[client][trap]") {
+  Event arrived;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    arrived.Set();
+    call.WaitForCancel();
+  });
+  const Client client = Connect(server.target(), {.retry = {.max_attempts = 1}});
+  auto future = client.Async<&Inference::RunInference>(Text("x"));
+  REQUIRE(arrived.Wait());
+  server.Stop();
+  const absl::Status status = std::move(future).Get().status();
+  CHECK_FALSE(status.ok());
+  CHECK(status.code() != absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_CASE("the deadline holds against a server that stops reading a large request", "[client][trap]") {
+  Event release;
+  RawServer server([&](RawCall& call) { call.WaitForCancel(); });  // never reads: flow control stops the sender
+  const Client client = Connect(server.target());
+  const auto before = std::chrono::steady_clock::now();
+  const absl::Status status =
+      client.Call<&Inference::RunInference>(Text(std::string(64 << 20, 'x')), {.timeout = absl::Milliseconds(300)})
+          .status();
+  CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(std::chrono::steady_clock::now() - before < std::chrono::seconds(5));
+}
+
+// ---- deadlines, retries, cancellation
+
+TEST_CASE("the deadline travels to the server and defaults to ten seconds", "[client]") {
+  std::atomic<double> seconds{0};
+  RawServer server([&](RawCall& call) {
+    seconds = std::chrono::duration<double>(call.context().deadline() - std::chrono::system_clock::now()).count();
+    Echo(call);
+  });
+  const Client client = Connect(server.target());
+  REQUIRE(client.Call<&Inference::RunInference>(Text("x")).ok());
+  CHECK(seconds > 8);
+  CHECK(seconds < 11);
+  REQUIRE(client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Seconds(100)}).ok());
+  CHECK(seconds > 90);
+  REQUIRE(client.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::InfiniteDuration()}).Get().ok());
+  CHECK(seconds > 1e6);
+}
+
+TEST_CASE("no time at all is DEADLINE_EXCEEDED without an attempt", "[client]") {
+  RawServer server(Echo);
+  const Client client = Connect(server.target());
+  for (const absl::Duration timeout : {absl::ZeroDuration(), absl::Seconds(-1), -absl::InfiniteDuration()}) {
+    const absl::Status status = client.Call<&Inference::RunInference>(Text("x"), {.timeout = timeout}).status();
+    CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
+    CHECK(InfoOf(status).attempts.empty());
+  }
+  CHECK(server.calls() == 0);
+}
+
+TEST_CASE("UNAVAILABLE is tried again, and the call tells of every attempt", "[client]") {
+  std::atomic<int> seen{0};
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    if (++seen < 3) return call.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "warming up"));
+    call.Write(Answer("ready"));
+  });
+  const Client client = Connect(server.target(), {.retry = {.initial_backoff = absl::Milliseconds(1)}});
+  CallInfo info;
+  const auto reply = client.Call<&Inference::RunInference>(Text("x"), {.info = &info});
+  REQUIRE(reply.ok());
+  CHECK(reply->text() == "ready");
+  REQUIRE(info.attempts.size() == 3);
+  CHECK(info.attempts[0].message == "warming up");
+  CHECK(info.attempts[2].code == absl::StatusCode::kOk);
+  CHECK(info.attempts[2].peer.find("127.0.0.1") != std::string::npos);
+  CHECK(info.reason == CallInfo::Reason::kNone);
+}
+
+TEST_CASE("requests of any size are tried again", "[client]") {
+  std::atomic<int> seen{0};
+  RawServer server([&](RawCall& call) {
+    const auto bytes = call.Read();
+    if (++seen == 1) return call.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "not yet"));
+    call.Write(Answer(std::to_string(TextOf(*bytes).size())));
+  });
+  const Client client = Connect(server.target());
+  CHECK(client.Call<&Inference::RunInference>(Text(std::string(3 << 20, 'x')))->text() == std::to_string(3 << 20));
+  CHECK(seen == 2);
+}
+
+TEST_CASE("a call that is not idempotent is not tried again", "[client]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "perhaps done"));
+  });
+  const Client client = Connect(server.target());
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x"), {.idempotent = false}).status();
+  CHECK(status.code() == absl::StatusCode::kUnavailable);
+  CHECK(InfoOf(status).reason == CallInfo::Reason::kNotIdempotent);
+  CHECK(server.calls() == 1);
+}
+
+TEST_CASE("an attempt that takes too long is followed by another", "[client]") {
+  std::atomic<int> seen{0};
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    if (++seen == 1) return call.WaitForCancel();
+    call.Write(Answer("second"));
+  });
+  const Client client = Connect(server.target());
+  CallInfo info;
+  const auto reply =
+      client.Call<&Inference::RunInference>(Text("x"), {.info = &info, .attempt_timeout = absl::Milliseconds(300)});
+  CAPTURE(reply.status());
+  REQUIRE(reply.ok());
+  CHECK(reply->text() == "second");
+  REQUIRE(info.attempts.size() >= 2);
+  CHECK(info.attempts[0].code == absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_CASE("with several targets the attempt after a failure goes to another one", "[client]") {
+  const DeadPort dead;
+  RawServer server(Echo);
+  inferwire::ClientOptions options{.targets = {dead.target(), server.target()}, .credentials = inferwire::Insecure()};
+  const auto client = Client::Create(options);
+  REQUIRE(client.ok());
+  for (int i = 0; i < 10; ++i) {
+    CallInfo info;
+    REQUIRE(client->Call<&Inference::RunInference>(Text("x"), {.info = &info}).ok());
+    CHECK(info.attempts.size() <= 2);
+    CHECK(info.attempts.back().target == server.target());
+  }
+}
+
+TEST_CASE("a stop token cancels a call that waits, and the server sees it", "[client]") {
+  Event arrived, cancelled;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    arrived.Set();
+    call.WaitForCancel();
+    cancelled.Set();
+  });
+  const Client client = Connect(server.target());
+  std::stop_source source;
+  std::thread stopper([&] {
+    arrived.Wait();
+    source.request_stop();
+  });
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x"), {.stop = source.get_token()}).status();
+  stopper.join();
+  CHECK(status.code() == absl::StatusCode::kCancelled);
+  CHECK(InfoOf(status).reason == CallInfo::Reason::kCancelled);
+  CHECK(cancelled.Wait());
+}
+
+TEST_CASE("a stop requested beforehand means no attempt", "[client]") {
+  RawServer server(Echo);
+  const Client client = Connect(server.target());
+  std::stop_source source;
+  source.request_stop();
+  CHECK(client.Call<&Inference::RunInference>(Text("x"), {.stop = source.get_token()}).status().code() ==
+        absl::StatusCode::kCancelled);
+  CHECK(client.Async<&Inference::RunInference>(Text("x"), {.stop = source.get_token()}).Get().status().code() ==
+        absl::StatusCode::kCancelled);
+  CHECK(server.calls() == 0);
+}
+
+TEST_CASE("a stop token cuts the wait before a retry", "[client]") {
+  const DeadPort dead;
+  // The wait is up to an hour: nothing but the stop ends it.
+  const Client client =
+      Connect(dead.target(), {.timeout = absl::InfiniteDuration(),
+                              .retry = {.initial_backoff = absl::Hours(1), .max_backoff = absl::Hours(1)}});
+  std::stop_source source;
+  std::thread stopper([&] { source.request_stop(); });
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x"), {.stop = source.get_token()}).status();
+  stopper.join();
+  CHECK(status.code() == absl::StatusCode::kCancelled);
+}
+
+TEST_CASE("dropping a future cancels its call on the server", "[client]") {
+  Event arrived, cancelled;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    arrived.Set();
+    call.WaitForCancel();
+    cancelled.Set();
+  });
+  const Client client = Connect(server.target());
+  {
+    const auto future = client.Async<&Inference::RunInference>(Text("x"));
+    REQUIRE(arrived.Wait());
+  }
+  CHECK(cancelled.Wait());
+}
+
+TEST_CASE("shutting a client down ends what is in flight and refuses what comes", "[client]") {
+  Event arrived;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    arrived.Set();
+    call.WaitForCancel();
+  });
+  const Client client = Connect(server.target());
+  const Client copy = client;
+  auto future = client.Async<&Inference::RunInference>(Text("x"));
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  REQUIRE(arrived.Wait());
+  copy.Shutdown();
+  CHECK(std::move(future).Get().status().code() == absl::StatusCode::kCancelled);
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kCancelled);
+  CHECK(client.Call<&Inference::RunInference>(Text("x")).status().code() == absl::StatusCode::kFailedPrecondition);
+  client.Shutdown();
+}
+
+TEST_CASE("thousands of futures dropped at any moment leave nothing behind", "[client]") {
+  RawServer server(Echo);
+  const Client client = Connect(server.target());
+  for (int i = 0; i < 2000; ++i) {
+    auto future = client.Async<&Inference::RunInference>(Text("x"));
+    if (i % 3 == 0) future.Wait(absl::Microseconds(i % 500));
+    if (i % 5 == 0) future.Cancel();
+  }
+  CHECK(client.Call<&Inference::RunInference>(Text("still works")).ok());
+}
+
+// ---- what a caller can do wrong
+
+TEST_CASE("metadata is sent, the client's and the call's", "[client]") {
+  std::string tenant, model;
+  RawServer server([&](RawCall& call) {
+    tenant = call.header("x-tenant");
+    model = call.header("x-blob-bin");
+    Echo(call);
+  });
+  const Client client = Connect(server.target(), {.metadata = {{"x-tenant", "a"}}});
+  REQUIRE(
+      client.Call<&Inference::RunInference>(Text("x"), {.metadata = {{"x-blob-bin", std::string("\0\xff", 2)}}}).ok());
+  CHECK(tenant == "a");
+  CHECK(model == std::string("\0\xff", 2));
+}
+
+TEST_CASE("illegal metadata is INVALID_ARGUMENT in every form of call", "[client]") {
+  RawServer server(Echo);
+  const Client client = Connect(server.target());
+  const CallOptions bad{.metadata = {{"X-Upper", "x"}}};
+  CHECK(client.Call<&Inference::RunInference>(Text("x"), bad).status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(client.Async<&Inference::RunInference>(Text("x"), bad).Get().status().code() ==
+        absl::StatusCode::kInvalidArgument);
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"), bad);
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kInvalidArgument);
+  auto upload = client.Upload<&Inference::UploadInference>(bad);
+  CHECK(upload.Write(Text("x")).code() == absl::StatusCode::kInvalidArgument);
+  auto session = client.Open<&Inference::Converse>(bad);
+  CHECK(session.Finish().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(server.calls() == 0);
+}
+
+TEST_CASE("options that make no sense are refused at creation, by name", "[client]") {
+  const auto create = [](inferwire::ClientOptions options) { return Client::Create(std::move(options)).status(); };
+  const inferwire::Credentials plain = inferwire::Insecure();
+  CHECK(Contains(create({.credentials = plain}), "targets is empty"));
+  CHECK(Contains(create({.targets = {"http://x"}, .credentials = plain}), "target 'http://x'"));
+  CHECK(Contains(create({.targets = {"a:1"}, .credentials = plain, .timeout = absl::ZeroDuration()}), "timeout is 0"));
+  CHECK(Contains(create({.targets = {"a:1"}, .credentials = plain, .retry = {.max_attempts = 0}}), "max_attempts"));
+  CHECK(Contains(create({.targets = {"a:1"}, .credentials = plain, .metadata = {{"A", ""}}}), "the key 'A'"));
+  CHECK(Contains(create({.targets = {"a:1"}, .credentials = plain, .max_receive_message_bytes = std::int64_t{1} << 31}),
+                 "max_receive_message_bytes is 2147483648"));
+}
+
+TEST_CASE("a failed call tells the reason, also through a future", "[client]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.context().AddInitialMetadata("x-server", "one");
+    call.context().AddTrailingMetadata("x-trace", "t1");
+    call.Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "bad shape"));
+  });
+  const Client client = Connect(server.target());
+  CallInfo info;
+  const absl::Status status = client.Async<&Inference::RunInference>(Text("x"), {.info = &info}).Get().status();
+  CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+  CHECK(status.message() == "bad shape");
+  CHECK(InfoOf(status).reason == CallInfo::Reason::kPermanent);
+  CHECK(InfoOf(status).trailing_metadata == inferwire::Metadata{{"x-trace", "t1"}});
+  CHECK(info.trailing_metadata == inferwire::Metadata{{"x-trace", "t1"}});
+  CHECK(info.latency > absl::ZeroDuration());
+}

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Checks the headers as text: macros begin with INFERWIRE_, and includes point to rooms below.
+
+usage: check.py INCLUDE_DIR
+"""
+import pathlib
+import re
+import sys
+
+# From the ground up. A header may include those of lower floors and of its own room (folder).
+FLOORS = [
+    ["version.h", "detail/"],
+    ["rpc.h", "status.h", "executor.h", "task.h", "tensor.h"],
+    ["call_options.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "policy/", "wire/"],
+    ["channel/", "contract/"],
+    ["client_options.h"],
+    ["engine/"],
+    ["response_stream.h"],
+    ["request_stream.h"],
+    ["session.h"],
+    ["client.h"],
+    ["inference.h"],
+    ["inferwire.h"],
+]
+
+
+def floor_of(path):
+    for floor, rooms in enumerate(FLOORS):
+        if any(path == room or (room.endswith("/") and path.startswith(room)) for room in rooms):
+            return floor
+    return None
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    root = pathlib.Path(sys.argv[1]) / "inferwire"
+    wrong = []
+    headers = sorted(root.rglob("*.h"))
+    for header in headers:
+        path = header.relative_to(root).as_posix()
+        text = header.read_text()
+        if floor_of(path) is None:
+            wrong.append(f"{path}: belongs to no room")
+            continue
+        guard = "INFERWIRE_" + re.sub(r"[^A-Z0-9]", "_", path.upper()) + "_"
+        if f"#ifndef {guard}\n#define {guard}\n" not in text:
+            wrong.append(f"{path}: expected the include guard {guard}")
+        defined = re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", text, re.M)
+        undefined = re.findall(r"^[ \t]*#[ \t]*undef[ \t]+(\w+)", text, re.M)
+        for macro in defined:
+            if not macro.startswith("INFERWIRE_") and macro not in undefined:
+                wrong.append(f"{path}: leaks the macro {macro}")
+        for included in re.findall(r'#include "inferwire/([^"]+\.h)"', text):
+            if included.endswith(".pb.h"):
+                if not path.startswith("contract/"):
+                    wrong.append(f"{path}: includes generated code ({included}) outside of contract/")
+                continue
+            same_room = "/" in path and path.rsplit("/", 1)[0] == included.rsplit("/", 1)[0]
+            if not same_room and not (floor_of(included) is not None and floor_of(included) < floor_of(path)):
+                wrong.append(f"{path}: includes {included}, which is not below it")
+    print("\n".join(wrong) or f"{len(headers)} headers are in order")
+    sys.exit(1 if wrong else 0)
+
+
+main()

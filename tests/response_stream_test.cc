@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inferwire/response_stream.h"
+
+#include <atomic>
+#include <optional>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "support/inference.h"
+#include "support/sockets.h"
+
+using inferwire::Client;
+using inferwire::InfoOf;
+using inferwire::SyncWait;
+using inferwire::Task;
+using namespace inferwire_test;  // NOLINT
+
+static_assert(std::ranges::input_range<inferwire::ResponseStream<inference::Response>>);
+static_assert(!std::is_copy_constructible_v<inferwire::ResponseStream<inference::Response>>);
+
+namespace {
+
+// Streams the numbers from 0 up to the one in the request.
+void CountUp(RawCall& call) {
+  const auto bytes = call.Read();
+  if (!bytes.has_value()) return;
+  const int n = std::stoi(TextOf(*bytes));
+  for (int i = 0; i < n; ++i) {
+    if (!call.Write(Answer(std::to_string(i)))) return;
+  }
+}
+
+Task<int> Count(inferwire::ResponseStream<inference::Response>& stream, int stop_at = -1) {
+  int seen = 0;
+  while (const std::optional<inference::Response> message = co_await stream.Next()) {
+    if (message->text() != std::to_string(seen)) co_return -1;
+    if (++seen == stop_at) break;
+  }
+  co_return seen;
+}
+
+}  // namespace
+
+TEST_CASE("a stream gives every message in order and ends with OK", "[stream]") {
+  RawServer server(CountUp);
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("1000"));
+  int next = 0;
+  for (inference::Response& message : stream) REQUIRE(message.text() == std::to_string(next++));
+  CHECK(next == 1000);
+  CHECK(stream.status().ok());
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.Finish().ok());
+}
+
+TEST_CASE("after a break a second loop goes on behind the message it stopped at", "[stream]") {
+  RawServer server(CountUp);
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("10"));
+  for (const inference::Response& message : stream) {
+    if (message.text() == "3") break;
+  }
+  CHECK(stream.status().ok());
+  int next = 4;
+  for (const inference::Response& message : stream) CHECK(message.text() == std::to_string(next++));
+  CHECK(next == 10);
+}
+
+TEST_CASE("a coroutine reads a stream, also one that a loop has begun", "[stream]") {
+  RawServer server(CountUp);
+  const Client client = Connect(server.target());
+  auto whole = client.Stream<&Inference::StreamInference>(Text("20000"));
+  CHECK(SyncWait(Count(whole)) == 20000);
+  CHECK(whole.status().ok());
+  auto mixed = client.Stream<&Inference::StreamInference>(Text("10"));
+  CHECK(SyncWait(Count(mixed, 5)) == 5);
+  CHECK(mixed.Read()->text() == "5");
+}
+
+TEST_CASE("an empty stream is a stream", "[stream]") {
+  RawServer server(CountUp);
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("0"));
+  CHECK(stream.begin() == stream.end());
+  CHECK(stream.status().ok());
+}
+
+TEST_CASE("the server's error comes after its messages and is not lost", "[stream]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(Answer("one"));
+    call.Write(Answer("two"));
+    call.Finish(grpc::Status(grpc::StatusCode::DATA_LOSS, "disk on fire"));
+  });
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  int seen = 0;
+  for ([[maybe_unused]] const inference::Response& message : stream) ++seen;
+  CHECK(seen == 2);
+  CHECK(stream.status().code() == absl::StatusCode::kDataLoss);
+  CHECK(stream.status().message() == "disk on fire");
+  CHECK(InfoOf(stream.status()).attempts.size() == 1);
+}
+
+TEST_CASE("dropping a stream cancels the call on the server", "[stream]") {
+  Event cancelled;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    call.Write(Answer("first"));
+    call.WaitForCancel();
+    cancelled.Set();
+  });
+  const Client client = Connect(server.target());
+  {
+    auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+    CHECK(stream.Read()->text() == "first");
+  }
+  CHECK(cancelled.Wait());
+}
+
+TEST_CASE("cancelling ends a stream with CANCELLED, also under a reader that waits", "[stream]") {
+  Event arrived;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    arrived.Set();
+    call.WaitForCancel();
+  });
+  const Client client = Connect(server.target());
+  std::stop_source source;
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"), {.stop = source.get_token()});
+  std::thread stopper([&] {
+    arrived.Wait();
+    source.request_stop();
+  });
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kCancelled);
+  stopper.join();
+  auto finished = client.Stream<&Inference::StreamInference>(Text("x"));
+  CHECK(finished.Finish().code() == absl::StatusCode::kCancelled);
+}
+
+TEST_CASE("a slow reader holds the server back", "[stream]") {
+  std::atomic<int> written{0};
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    for (; written < 1000; ++written) {
+      if (!call.Write(Answer(std::string(1 << 20, 'x')))) return;
+    }
+  });
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  REQUIRE(stream.Read().has_value());
+  // What is read ahead is at most 4 MiB in whole messages, and what HTTP/2 lets lie in between is a few more.
+  for (int i = 0; i < 20; ++i) REQUIRE(stream.Read().has_value());
+  CHECK(written < 100);
+}
+
+TEST_CASE("a message that does not parse ends the stream with INTERNAL and the server sees it", "[stream][trap]") {
+  Event cancelled;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    call.Write(Answer("good"));
+    call.Write("\xff\xff\xff");
+    call.WaitForCancel();
+    cancelled.Set();
+  });
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  CHECK(stream.Read()->text() == "good");
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kInternal);
+  CHECK(Contains(stream.status(), "does not parse"));
+  CHECK(cancelled.Wait());
+}
+
+TEST_CASE("a message that does not parse is INTERNAL although the server had ended with OK", "[stream][trap]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write("\xff\xff\xff");
+  });
+  const Client client = Connect(server.target());
+  for (int i = 0; i < 50; ++i) {
+    auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+    CHECK_FALSE(stream.Read().has_value());
+    CHECK(stream.status().code() == absl::StatusCode::kInternal);
+  }
+}
+
+TEST_CASE("a message over the limit ends the stream with RESOURCE_EXHAUSTED", "[stream][trap]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(Answer("small"));
+    call.Write(std::string(5000, '\0'));
+    call.WaitForCancel();
+  });
+  const Client client = Connect(server.target(), {.max_receive_message_bytes = 1000});
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  CHECK(stream.Read().has_value());
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kResourceExhausted);
+}
+
+TEST_CASE("a stream is tried again as long as nothing of it was seen", "[stream]") {
+  std::atomic<int> seen{0};
+  RawServer server([&](RawCall& call) {
+    if (++seen < 3) return call.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "warming up"));
+    CountUp(call);
+  });
+  const Client client = Connect(server.target(), {.retry = {.initial_backoff = absl::Milliseconds(1)}});
+  auto stream = client.Stream<&Inference::StreamInference>(Text("5"));
+  CHECK(SyncWait(Count(stream)) == 5);
+  CHECK(stream.status().ok());
+  CHECK(seen == 3);
+}
+
+TEST_CASE("a stream that broke after a message is not begun again", "[stream]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(Answer("0"));
+    call.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone"));
+  });
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  CHECK(SyncWait(Count(stream)) == 1);
+  CHECK(stream.status().code() == absl::StatusCode::kUnavailable);
+  CHECK(server.calls() == 1);
+}
+
+TEST_CASE("a stream's total time and its idle time end it with DEADLINE_EXCEEDED", "[stream]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(Answer("0"));
+    call.WaitForCancel();
+  });
+  const Client client = Connect(server.target());
+  auto total = client.Stream<&Inference::StreamInference>(Text("x"), {.timeout = absl::Milliseconds(300)});
+  CHECK(total.Read().has_value());
+  CHECK_FALSE(total.Read().has_value());
+  CHECK(total.status().code() == absl::StatusCode::kDeadlineExceeded);
+  auto idle = client.Stream<&Inference::StreamInference>(Text("x"), {.idle_timeout = absl::Milliseconds(100)});
+  CHECK(SyncWait(Count(idle)) == 1);
+  CHECK(idle.status().code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(Contains(idle.status(), "no message within the idle_timeout of 100ms"));
+}
+
+TEST_CASE("a dead port ends a stream with UNAVAILABLE", "[stream][trap]") {
+  const DeadPort dead;
+  const Client client = Connect(dead.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  CHECK(SyncWait(Count(stream)) == 0);
+  CHECK(stream.status().code() == absl::StatusCode::kUnavailable);
+  CHECK(InfoOf(stream.status()).attempts.size() == 4);
+}
+
+TEST_CASE("a server stopped mid-stream ends the stream with an error", "[stream][trap]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(Answer("0"));
+    call.WaitForCancel();
+  });
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  CHECK(stream.Read().has_value());
+  server.Stop();
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK_FALSE(stream.status().ok());
+}
+
+TEST_CASE("a moved-from stream is empty and says so", "[stream]") {
+  RawServer server(CountUp);
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("3"));
+  auto moved = std::move(stream);
+  CHECK(SyncWait(Count(moved)) == 3);
+  CHECK_FALSE(stream.Read().has_value());                                  // NOLINT: what it is about
+  CHECK(stream.status().code() == absl::StatusCode::kFailedPrecondition);  // NOLINT
+  moved = client.Stream<&Inference::StreamInference>(Text("4"));
+  CHECK(SyncWait(Count(moved)) == 4);
+}
+
+TEST_CASE("an exception thrown in a loop cancels the call", "[stream]") {
+  Event cancelled;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    call.Write(Answer("0"));
+    call.WaitForCancel();
+    cancelled.Set();
+  });
+  const Client client = Connect(server.target());
+  CHECK_THROWS_AS(
+      [&] {
+        auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+        for ([[maybe_unused]] const inference::Response& message : stream) throw std::runtime_error("stop");
+      }(),
+      std::runtime_error);
+  CHECK(cancelled.Wait());
+}
+
+TEST_CASE("streams dropped at any moment of their life leave nothing behind", "[stream]") {
+  RawServer server(CountUp);
+  const Client client = Connect(server.target());
+  for (int i = 0; i < 500; ++i) {
+    auto stream = client.Stream<&Inference::StreamInference>(Text("40"));
+    for (int read = 0; read < i % 45; ++read) {
+      if (!stream.Read().has_value()) break;
+    }
+    if (i % 7 == 0) stream.Cancel();
+  }
+  auto stream = client.Stream<&Inference::StreamInference>(Text("7"));
+  CHECK(SyncWait(Count(stream)) == 7);
+}
+
+TEST_CASE("many streams run at once", "[stream]") {
+  RawServer server(CountUp);
+  const Client client = Connect(server.target());
+  std::vector<inferwire::ResponseStream<inference::Response>> streams;
+  for (int i = 0; i < 60; ++i) streams.push_back(client.Stream<&Inference::StreamInference>(Text("30")));
+  for (auto& stream : streams) CHECK(SyncWait(Count(stream)) == 30);
+}
