@@ -115,6 +115,8 @@ class Call : public TimerOwner, public Cancellable {
     Attempt& operator=(const Attempt&) = delete;
     virtual ~Attempt() = default;
 
+    /// Starts its operations. Under the call's lock.
+    virtual void Start() = 0;
     /// Given up: to be cancelled, its end is of no interest. Under the call's lock.
     virtual void Abandon() { context_.TryCancel(); }
 
@@ -136,7 +138,7 @@ class Call : public TimerOwner, public Cancellable {
         retry_(engine_->options().retry, spec_.options.idempotent.value_or(engine_->options().idempotent)),
         timer_(*this) {}
 
-  /// Starts an exchange and returns it. Under the lock.
+  /// An exchange that is about to start. Under the lock.
   virtual Attempt* NewAttempt(channel::Channel& channel, TimePoint now, TimePoint deadline) = 0;
   /// Whether another attempt is out of the question, since a part of this one was handed out. Under the lock.
   virtual bool Committed() const { return false; }
@@ -192,9 +194,12 @@ class Call : public TimerOwner, public Cancellable {
     last_channel_ = &channel;
     due_ = (std::min)(deadline_, After(now, spec_.attempt_timeout));
     state_ = State::kAttempting;
-    loop_.Arm(timer_, due_);
     attempt_ = NewAttempt(channel, now, due_);
     ++attempts_;
+    // In between, since the loop's lock is what shows the attempt's memory to the thread that will take its operations
+    // off the queue, without relying on how gRPC hands them over.
+    loop_.Arm(timer_, due_);
+    attempt_->Start();
   }
 
   /// `context` is that of an attempt that has ended by itself; without one it is given up now.

@@ -156,15 +156,17 @@ class StreamCall : public Call {
    public:
     StreamAttempt(StreamCall& call, channel::Channel& channel, TimePoint now, TimePoint deadline)
         : Attempt(call, channel, now, deadline) {
-      const bool whole = call.form_ == Form::kServerStream;
-      // Corked, the request travels with the headers, in one batch.
-      context_.set_initial_metadata_corked(whole);
+      // Corked, a whole request travels with the headers, in one batch.
+      context_.set_initial_metadata_corked(call.form_ == Form::kServerStream);
       stream_ = channel.stub().PrepareCall(&context_, call.spec_.path, call.loop_.queue());
+    }
+
+    void Start() override {
       ++operations_;
       writing_ = true;
-      if (whole) {
+      if (call().form_ == Form::kServerStream) {
         stream_->StartCall(nullptr);
-        stream_->WriteLast(call.spec_.request, grpc::WriteOptions(), &written_);
+        stream_->WriteLast(call().spec_.request, grpc::WriteOptions(), &written_);
       } else {
         stream_->StartCall(&written_);
       }

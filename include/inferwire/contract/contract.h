@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What makes a type a contract: which method to call, and how to say a request and understand an answer in it.
+#ifndef INFERWIRE_CONTRACT_CONTRACT_H_
+#define INFERWIRE_CONTRACT_CONTRACT_H_
+
+#include <absl/status/statusor.h>
+
+#include <concepts>
+#include <utility>
+
+#include "inferwire/infer_request.h"
+#include "inferwire/infer_result.h"
+#include "inferwire/rpc.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+/// C::Infer names a unary method, as an Rpc.
+template <class C>
+concept NamesInfer = UnaryRpc<typename C::Infer>;
+
+/// C::Encode(const InferRequest&) gives an absl::StatusOr of the method's request. The request was validated.
+template <class C>
+concept EncodesRequests = requires(const InferRequest& request) {
+  { C::Encode(request) } -> std::same_as<absl::StatusOr<typename C::Infer::Request>>;
+};
+
+/// C::Decode(Response&&) gives an absl::StatusOr<InferResult>. The response is a stranger's and is to be checked.
+template <class C>
+concept DecodesResponses = requires(typename C::Infer::Response&& response) {
+  { C::Decode(std::move(response)) } -> std::same_as<absl::StatusOr<InferResult>>;
+};
+
+/// A contract has no base class and no state: a method's name and two static functions.
+template <class C>
+concept Contract = NamesInfer<C> && EncodesRequests<C> && DecodesResponses<C>;
+
+/// C::StreamInfer names a method that streams its answers; it takes the same request.
+template <class C>
+concept StreamingContract = Contract<C> && ServerStreamRpc<typename C::StreamInfer> &&
+                            std::same_as<typename C::StreamInfer::Request, typename C::Infer::Request> &&
+                            requires(typename C::StreamInfer::Response&& response) {
+                              { C::Decode(std::move(response)) } -> std::same_as<absl::StatusOr<InferResult>>;
+                            };
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_CONTRACT_CONTRACT_H_

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tensors in, tensors out, whatever the contract: InferenceClient and Model.
+#ifndef INFERWIRE_INFERENCE_H_
+#define INFERWIRE_INFERENCE_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <string>
+#include <utility>
+
+#include "inferwire/client.h"
+#include "inferwire/contract/contract.h"
+#include "inferwire/infer_request.h"
+#include "inferwire/infer_result.h"
+#include "inferwire/model_metadata.h"
+#include "inferwire/wire/protobuf.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace detail {
+
+/// A received message of a contract as the neutral result.
+template <class C, class Response>
+absl::StatusOr<InferResult> DecodeResult(wire::Reply&& reply) {
+  absl::StatusOr<Response> response = wire::Decode<Response>(std::move(reply));
+  if (!response.ok()) return response.status();
+  absl::StatusOr<InferResult> result = C::Decode(*std::move(response));
+  if (result.ok() && !result->status().ok()) return absl::InternalError(result->status().message());
+  return result;
+}
+
+template <class C>
+absl::StatusOr<wire::Payload> EncodeRequest(const InferRequest& request) {
+  if (absl::Status status = request.Validate(); !status.ok()) return status;
+  absl::StatusOr<typename C::Infer::Request> message = C::Encode(request);
+  if (!message.ok()) return message.status();
+  return wire::Encode(*message);
+}
+
+}  // namespace detail
+
+/// One model of a server, as a function of tensors. A small value that keeps its client alive; safe from any number of
+/// threads. Lent inputs must stay until the call has completed: until Infer returns, or the future or stream has ended.
+/// Errors are those of Client, and INVALID_ARGUMENT for a request that is not well formed, before anything is sent.
+template <Contract C>
+class Model {
+ public:
+  Model(Client client, std::string name, std::string version)
+      : client_(std::move(client)), name_(std::move(name)), version_(std::move(version)) {}
+
+  const std::string& name() const { return name_; }
+  const std::string& version() const { return version_; }
+
+  /// Calls and waits: `model.Infer({{"image", std::span<const float>(pixels), {1, 64}}})`.
+  absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
+    return client_.CallAs<InferResult, detail::DecodeResult<C, typename C::Infer::Response>>(
+        C::Infer::path(), Encode(request), std::move(options));
+  }
+
+  /// Calls and returns at once; the future has the result.
+  Future<InferResult> AsyncInfer(InferRequest request, CallOptions options = {}) const {
+    return client_.AsyncAs<InferResult, detail::DecodeResult<C, typename C::Infer::Response>>(
+        C::Infer::path(), Encode(request), std::move(options));
+  }
+
+  /// The results as a stream, for contracts that have one.
+  ResponseStream<InferResult> StreamInfer(InferRequest request, CallOptions options = {}) const
+    requires StreamingContract<C>
+  {
+    return client_.StreamAs<InferResult, detail::DecodeResult<C, typename C::StreamInfer::Response>>(
+        C::StreamInfer::path(), Encode(request), std::move(options));
+  }
+
+  /// Whether the model can serve. Servers differ about one that does not exist: false, or an error.
+  absl::StatusOr<bool> Ready(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ModelReady>
+  {
+    const auto reply =
+        client_.Call<typename C::ModelReady>(Named<typename C::ModelReady::Request>(), std::move(options));
+    if (!reply.ok()) return reply.status();
+    return reply->ready();
+  }
+
+  /// The model's inputs and outputs.
+  absl::StatusOr<ModelMetadata> Metadata(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ModelMetadata>
+  {
+    auto reply =
+        client_.Call<typename C::ModelMetadata>(Named<typename C::ModelMetadata::Request>(), std::move(options));
+    if (!reply.ok()) return reply.status();
+    return C::Decode(*std::move(reply));
+  }
+
+ private:
+  absl::StatusOr<wire::Payload> Encode(InferRequest& request) const {
+    request.set_model(name_);
+    request.set_version(version_);
+    return detail::EncodeRequest<C>(request);
+  }
+  template <class Request>
+  Request Named() const {
+    Request request;
+    request.set_name(name_);
+    request.set_version(version_);
+    return request;
+  }
+
+  Client client_;
+  std::string name_;
+  std::string version_;
+};
+
+/// A server that speaks contract C. A cheap handle, like the Client it holds.
+template <Contract C>
+class InferenceClient {
+ public:
+  /// As Client::Create.
+  static absl::StatusOr<InferenceClient> Create(ClientOptions options) {
+    absl::StatusOr<Client> client = Client::Create(std::move(options));
+    if (!client.ok()) return client.status();
+    return InferenceClient(*std::move(client));
+  }
+  /// Speaks C over a client that exists already.
+  explicit InferenceClient(Client client) : client_(std::move(client)) {}
+
+  /// A model by name; an empty version leaves it to the server. Nothing is asked of the server yet.
+  Model<C> GetModel(std::string name, std::string version = "") const {
+    return Model<C>(client_, std::move(name), std::move(version));
+  }
+
+  /// Whether the server runs at all.
+  absl::StatusOr<bool> Live(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ServerLive>
+  {
+    const auto reply = client_.Call<typename C::ServerLive>({}, std::move(options));
+    if (!reply.ok()) return reply.status();
+    return reply->live();
+  }
+  /// Whether the server can serve.
+  absl::StatusOr<bool> Ready(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ServerReady>
+  {
+    const auto reply = client_.Call<typename C::ServerReady>({}, std::move(options));
+    if (!reply.ok()) return reply.status();
+    return reply->ready();
+  }
+  /// The server's name, version and extensions.
+  absl::StatusOr<ServerMetadata> Metadata(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ServerMetadata>
+  {
+    auto reply = client_.Call<typename C::ServerMetadata>({}, std::move(options));
+    if (!reply.ok()) return reply.status();
+    return C::Decode(*std::move(reply));
+  }
+
+  const Client& client() const { return client_; }
+
+ private:
+  Client client_;
+};
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_INFERENCE_H_

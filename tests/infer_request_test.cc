@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inferwire/infer_request.h"
+
+#include <array>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "support/catch.h"
+
+using inferwire::DataType;
+using inferwire::InferInput;
+using inferwire::InferRequest;
+
+namespace {
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+}  // namespace
+
+TEST_CASE("a span lends its memory: nothing is copied", "[tensor]") {
+  const std::array<float, 64> pixels{};
+  const InferRequest request = {{"image", std::span<const float>(pixels), {1, 64}}};
+  const InferInput& input = request.inputs().front();
+  CHECK(static_cast<const void*>(input.bytes().data()) == pixels.data());
+  CHECK(input.bytes().size() == 256);
+  CHECK(input.datatype() == DataType::kFp32);
+  CHECK(request.Validate().ok());
+  std::array<std::int32_t, 2> numbers{};
+  CHECK(InferInput("n", std::span(numbers), {2}).bytes().data() == static_cast<void*>(numbers.data()));
+}
+
+TEST_CASE("an rvalue container is owned by the request and by its copies", "[tensor]") {
+  std::vector<double> values{1, 2, 3};
+  const double* const data = values.data();
+  auto request = std::make_unique<InferRequest>(InferRequest{{"x", std::move(values), {3}}});
+  CHECK(request->Get<double>("x")->data() == data);
+  const InferRequest copy = *request;
+  request.reset();
+  CHECK((*copy.Get<double>("x"))[2] == 3);
+  const InferInput array("a", std::array<std::int8_t, 2>{1, 2}, {2});
+  CHECK(array.datatype() == DataType::kInt8);
+  CHECK(array.size() == 2);
+}
+
+TEST_CASE("a shared container is shared", "[tensor]") {
+  const auto values = std::make_shared<std::vector<std::int64_t>>(5, 7);
+  {
+    const InferRequest request = {{"x", values, {5}}};
+    CHECK(values.use_count() == 2);
+    CHECK((*request.Get<std::int64_t>("x"))[4] == 7);
+  }
+  CHECK(values.use_count() == 1);
+  const InferInput null("x", std::shared_ptr<std::vector<float>>(), {1});
+  CHECK(Message(null.Validate()) == "input 'x': shape [1] holds 1 elements, but 0 were given");
+}
+
+TEST_CASE("strings make a BYTES tensor, and packed bits a BOOL one", "[tensor]") {
+  const InferRequest request = {{"prompt", std::vector<std::string>{"Once upon"}, {1}},
+                                {"mask", std::vector<bool>{true, false, true}, {3}},
+                                {"views", std::vector<std::string_view>{"a", "b"}, {2}}};
+  REQUIRE(request.Validate().ok());
+  CHECK(request.Get<std::string>("prompt")->front() == "Once upon");
+  const auto mask = request.Get<bool>("mask");
+  REQUIRE(mask.ok());
+  CHECK(std::vector<bool>(mask->begin(), mask->end()) == std::vector<bool>{true, false, true});
+  CHECK((*request.Get<std::string>("views"))[1] == "b");
+  const std::vector<std::string> lent{"x"};
+  CHECK(InferInput("s", std::span<const std::string>(lent), {1}).strings().data() == lent.data());
+}
+
+TEST_CASE("a scalar has one element and an empty tensor none", "[tensor]") {
+  CHECK(InferInput("s", std::vector<float>{1}, {}).Validate().ok());
+  CHECK(InferInput("e", std::vector<float>{}, {0, 4}).Validate().ok());
+}
+
+TEST_CASE("a request that is not well formed names the input, what was given and what was expected", "[tensor]") {
+  const std::vector<float> ten(10);
+  const std::span<const float> data(ten);
+  CHECK(Message(InferRequest{{"image", data, {1, 64}}}.Validate()) ==
+        "input 'image': shape [1,64] holds 64 elements, but 10 were given");
+  CHECK(Message(InferRequest{{"image", data, {-1, 10}}}.Validate()) ==
+        "input 'image': shape [-1,10] has the negative dimension -1");
+  CHECK(Message(InferRequest{{"", data, {10}}}.Validate()) == "an input has an empty name");
+  CHECK(Message(InferRequest{{"a", data, {10}}, {"a", data, {10}}}.Validate()) == "input 'a' was given twice");
+}
+
+TEST_CASE("reading an input by a wrong name or type says what there is", "[tensor]") {
+  const InferRequest request = {{"a", std::vector<float>{1}, {1}}, {"b", std::vector<std::string>{"x"}, {1}}};
+  CHECK(Message(request.Get<float>("c").status()) == "no input 'c'; there is 'a', 'b'");
+  CHECK(request.Get<float>("c").status().code() == absl::StatusCode::kNotFound);
+  CHECK(Message(request.Get<double>("a").status()) == "input 'a' is FP32; expected FP64");
+  CHECK(Message(request.Get<float>("b").status()) == "input 'b' is BYTES; expected FP32");
+  CHECK(Message(InferRequest().Get<float>("c").status()) == "no input 'c'; there is none");
+}
+
+TEST_CASE("a request carries what contracts want beside the tensors", "[tensor]") {
+  InferRequest request;
+  request.set_model("m");
+  request.set_version("2");
+  request.set_id("id");
+  request.set_outputs({"y"});
+  request.set_parameter("priority", 5);
+  request.set_parameter("priority", 7);
+  request.set_parameter("name", "text");
+  request.add_input({"x", std::vector<float>{1}, {1}});
+  CHECK(request.model() + request.version() + request.id() == "m2id");
+  CHECK(request.outputs() == std::vector<std::string>{"y"});
+  CHECK(std::get<std::int64_t>(request.parameters().at("priority")) == 7);
+  CHECK(std::get<std::string>(request.parameters().at("name")) == "text");
+  CHECK(request.inputs().size() == 1);
+}
