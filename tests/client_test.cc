@@ -3,7 +3,7 @@
 
 #include <atomic>
 #include <chrono>
-#include <map>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -417,15 +417,19 @@ TEST_CASE("thousands of futures dropped at any moment leave nothing behind", "[c
 // ---- what a caller can do wrong
 
 TEST_CASE("metadata is sent, the client's and the call's", "[client]") {
+  std::mutex mutex;
   std::string tenant, model;
   RawServer server([&](RawCall& call) {
+    std::unique_lock lock(mutex);
     tenant = call.header("x-tenant");
     model = call.header("x-blob-bin");
+    lock.unlock();
     Echo(call);
   });
   const Client client = Connect(server.target(), {.metadata = {{"x-tenant", "a"}}});
   REQUIRE(
       client.Call<&Inference::RunInference>(Text("x"), {.metadata = {{"x-blob-bin", std::string("\0\xff", 2)}}}).ok());
+  const std::lock_guard lock(mutex);
   CHECK(tenant == "a");
   CHECK(model == std::string("\0\xff", 2));
 }

@@ -28,8 +28,10 @@ TEST_CASE("loops are handed out in turn and turned by threads of their own", "[e
     void Proceed(bool) override { event.Set(); }
     inferwire_test::Event event;
   } tag;
+  engine::Loop& loop = **loops.begin();
+  loop.Wake();  // takes the loop's lock, which shows the tag to its thread as starting a call does
   grpc::Alarm alarm;
-  alarm.Set((*loops.begin())->queue(), gpr_timespec{0, 0, GPR_TIMESPAN}, static_cast<engine::Tag*>(&tag));
+  alarm.Set(loop.queue(), gpr_timespec{0, 0, GPR_TIMESPAN}, static_cast<engine::Tag*>(&tag));
   CHECK(tag.event.Wait());
 }
 
@@ -42,7 +44,9 @@ TEST_CASE("a runtime may end on one of its own threads", "[engine]") {
     std::shared_ptr<Runtime> runtime = std::make_shared<Runtime>();
     inferwire_test::Event ended;
   } tag;
+  engine::Loop& loop = tag.runtime->NextLoop();
+  loop.Wake();
   grpc::Alarm alarm;
-  alarm.Set(tag.runtime->NextLoop().queue(), gpr_timespec{0, 0, GPR_TIMESPAN}, static_cast<engine::Tag*>(&tag));
+  alarm.Set(loop.queue(), gpr_timespec{0, 0, GPR_TIMESPAN}, static_cast<engine::Tag*>(&tag));
   CHECK(tag.ended.Wait());
 }

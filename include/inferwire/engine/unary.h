@@ -33,7 +33,8 @@ class UnaryCall : public Call {
    public:
     UnaryAttempt(UnaryCall& call, channel::Channel& channel, TimePoint now, TimePoint deadline)
         : Attempt(call, channel, now, deadline),
-          reader_(channel.stub().PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue())) {}
+          reader_(channel.stub().PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue())) {
+    }
 
     void Start() override {
       reader_->StartCall();
