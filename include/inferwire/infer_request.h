@@ -7,6 +7,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -113,8 +114,7 @@ class InferInput {
     if constexpr (std::is_same_v<C, std::vector<bool>>) {
       // Its bits are packed: BOOL tensors take a byte each.
       const std::shared_ptr<bool[]> unpacked(new bool[container->size()]);
-      std::size_t i = 0;
-      for (const bool bit : *container) unpacked[i++] = bit;
+      std::copy(container->begin(), container->end(), unpacked.get());
       owner_ = unpacked;
       Lend(std::span<const bool>(unpacked.get(), container->size()));
     } else {
@@ -171,7 +171,7 @@ class InferRequest {
     std::string names;
     for (const InferInput& input : inputs_) {
       if (input.name() != name) {
-        names += (names.empty() ? "'" : ", '") + input.name() + "'";
+        names += detail::Cat(names.empty() ? "'" : ", '", input.name(), "'");
         continue;
       }
       if (input.datatype() != DataTypeOf<T>) {

@@ -110,7 +110,7 @@ class InferResult {
     std::string names;
     for (const InferOutput& output : outputs_) {
       if (output.name() == name) return &output;
-      names += (names.empty() ? "'" : ", '") + output.name() + "'";
+      names += detail::Cat(names.empty() ? "'" : ", '", output.name(), "'");
     }
     return absl::NotFoundError(detail::Cat("no output '", name, "'; there is ", names.empty() ? "none" : names));
   }

@@ -89,7 +89,7 @@ inline absl::StatusOr<DataType> ParseDataType(std::string_view name) {
   std::string known;
   for (const detail::DataTypeRow& row : detail::kDataTypes) {
     if (row.name == name) return row.type;
-    known += (known.empty() ? "" : ", ") + std::string(row.name);
+    known += detail::Cat(known.empty() ? "" : ", ", row.name);
   }
   return absl::InvalidArgumentError(detail::Cat("unknown datatype '", name, "'; expected one of ", known));
 }
@@ -229,8 +229,9 @@ class Shape {
   /// "[1,64]"
   std::string ToString() const {
     std::string out = "[";
-    for (const std::int64_t dimension : dimensions_) out += (out.size() > 1 ? "," : "") + std::to_string(dimension);
-    return out + "]";
+    for (const std::int64_t dimension : dimensions_) out += detail::Cat(out.size() > 1 ? "," : "", dimension);
+    out += ']';
+    return out;
   }
 
  private:
