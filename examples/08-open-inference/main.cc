@@ -39,8 +39,10 @@ int main(int argc, char** argv) {
     return 1;
   }
   for (const inferwire::InferOutput& output : result->outputs()) {
+    const absl::StatusOr<std::span<const float>> values = result->Get<float>(output.name());
+    if (!values.ok()) continue;
     std::cout << "gives " << output.name() << ":";
-    for (const float value : *result->Get<float>(output.name())) std::cout << " " << value;
+    for (const float value : *values) std::cout << " " << value;
     std::cout << "\n";
   }
   return 0;
