@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
   }
 
   const auto client = inferwire::Client::Create({
-      .targets = {"localhost:" + std::to_string((*server)->port())},  // the name that stands in the certificate
+      .targets = {(*server)->target()},  // an address that stands in the certificate
       .credentials = inferwire::Tls({.root_certificates_file = directory + "ca.pem",
                                      .certificate_chain_file = directory + "client.pem",
                                      .private_key_file = directory + "client.key"}),
