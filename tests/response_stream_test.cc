@@ -2,12 +2,14 @@
 #include "inferwire/response_stream.h"
 
 #include <atomic>
+#include <memory>
 #include <optional>
 #include <ranges>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
+#include "inferwire/testing/fake_clock.h"
 #include "support/inference.h"
 #include "support/sockets.h"
 
@@ -234,15 +236,24 @@ TEST_CASE("a stream's total time and its idle time end it with DEADLINE_EXCEEDED
     call.Write(Answer("0"));
     call.WaitForCancel();
   });
-  const Client client = Connect(server.target());
-  auto total = client.Stream<&Inference::StreamInference>(Text("x"), {.timeout = absl::Milliseconds(300)});
+  const auto clock = std::make_shared<inferwire::testing::FakeClock>();
+  const Client client = Connect(server.target(), {.clock = clock});
+  auto total = client.Stream<&Inference::StreamInference>(Text("x"), {.timeout = absl::Seconds(30)});
   CHECK(total.Read().has_value());
+  clock->Advance(absl::Seconds(30));
   CHECK_FALSE(total.Read().has_value());
   CHECK(total.status().code() == absl::StatusCode::kDeadlineExceeded);
-  auto idle = client.Stream<&Inference::StreamInference>(Text("x"), {.idle_timeout = absl::Milliseconds(100)});
-  CHECK(SyncWait(Count(idle)) == 1);
+
+  auto idle = client.Stream<&Inference::StreamInference>(Text("x"), {.idle_timeout = absl::Seconds(20)});
+  CHECK(idle.Read().has_value());
+  std::thread later([&] {
+    CHECK(clock->WaitUntilDueWithin(absl::Seconds(20)));
+    clock->Advance(absl::Seconds(20));
+  });
+  CHECK_FALSE(idle.Read().has_value());
+  later.join();
   CHECK(idle.status().code() == absl::StatusCode::kDeadlineExceeded);
-  CHECK(Contains(idle.status(), "no message within the idle_timeout of 100ms"));
+  CHECK(Contains(idle.status(), "no message within the idle_timeout of 20s"));
 }
 
 TEST_CASE("a dead port ends a stream with UNAVAILABLE", "[stream][trap]") {

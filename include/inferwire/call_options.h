@@ -9,7 +9,13 @@
 #include <optional>
 #include <stop_token>
 
+#include "inferwire/policy/hedge.h"
+#include "inferwire/policy/retry.h"
 #include "inferwire/status.h"
+
+namespace grpc {
+class ServerContextBase;
+}  // namespace grpc
 
 namespace inferwire {
 inline namespace v0 {
@@ -32,6 +38,15 @@ struct CallOptions {
   std::optional<absl::Duration> attempt_timeout = std::nullopt;
   /// Streams: the longest wait for the next message.
   std::optional<absl::Duration> idle_timeout = std::nullopt;
+  /// In place of the client's; the client's budget still holds.
+  std::optional<RetryPolicy> retry = std::nullopt;
+  /// In place of the client's. A client that does not hedge can be asked to hedge one call, within `max_ratio` of the
+  /// client's calls if the client has a policy, else within 0.05 of them.
+  std::optional<HedgePolicy> hedge = std::nullopt;
+  /// The context of the server's handler that makes this call: the call ends no later than the handler's own deadline,
+  /// and is cancelled with it (a wait before a retry is not cut by that, but ends without another attempt). Must live
+  /// until the call has ended.
+  const grpc::ServerContextBase* parent = nullptr;
 };
 
 }  // namespace v0

@@ -125,8 +125,7 @@ class Client {
     const grpc::ChannelArguments arguments = channel::Arguments(static_cast<int>(options.max_receive_message_bytes));
     std::vector<std::unique_ptr<channel::Channel>> channels;
     for (const std::string& target : options.targets) {
-      channels.push_back(
-          std::make_unique<channel::Channel>(target, grpc::CreateCustomChannel(target, *credentials, arguments)));
+      channels.push_back(std::make_unique<channel::Channel>(target, *credentials, arguments));
     }
     return Client(std::make_shared<engine::Engine>(std::move(options), std::move(channels)));
   }
@@ -221,8 +220,7 @@ class Client {
   engine::Call::Spec Spec(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
                           absl::Duration timeout) const {
     timeout = options.timeout.value_or(timeout);
-    const absl::Duration attempt_timeout = options.attempt_timeout.value_or(engine_->options().attempt_timeout);
-    return {path, request.ok() ? *std::move(request) : wire::Payload(), std::move(options), timeout, attempt_timeout};
+    return {path, request.ok() ? *std::move(request) : wire::Payload(), std::move(options), timeout};
   }
   engine::Call::Spec UnarySpec(const std::string& path, absl::StatusOr<wire::Payload> request,
                                CallOptions options) const {

@@ -8,15 +8,21 @@
 #include <absl/time/time.h>
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "inferwire/channel/target.h"
+#include "inferwire/clock.h"
 #include "inferwire/credentials.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/executor.h"
+#include "inferwire/observe/observer.h"
+#include "inferwire/policy/budget.h"
+#include "inferwire/policy/hedge.h"
 #include "inferwire/policy/retry.h"
 #include "inferwire/status.h"
 #include "inferwire/wire/status.h"
@@ -40,6 +46,11 @@ struct ClientOptions {
   /// Whether calls may run twice on the server. Inference usually may.
   bool idempotent = true;
   RetryPolicy retry = {};
+  /// Bounds the retries of all calls together, so that they do not bury servers that are down.
+  RetryBudget retry_budget = {};
+  /// Extra attempts beside slow ones. Off, since they cost load: turn it on where the tail matters and servers are
+  /// many.
+  std::optional<HedgePolicy> hedge = std::nullopt;
   /// Sent with every attempt of every call.
   Metadata metadata = {};
   /// The largest reply taken, in bytes; what exceeds it ends the call with RESOURCE_EXHAUSTED. gRPC's own default of
@@ -47,6 +58,12 @@ struct ClientOptions {
   std::int64_t max_receive_message_bytes = std::int64_t{1} << 30;
   /// Where continuations and coroutines run; unset: a small pool that all clients share.
   std::shared_ptr<Executor> executor = nullptr;
+  /// Watches all calls: tracing, metrics, logs.
+  std::shared_ptr<Observer> observer = nullptr;
+  /// For tests: testing::FakeClock. Unset: the machine's monotonic clock.
+  std::shared_ptr<Clock> clock = nullptr;
+  /// For tests: what backoff draws its jitter from, uniform in [0, 1). Safe from any thread.
+  std::function<double()> random = nullptr;
 };
 
 namespace detail {
@@ -77,6 +94,10 @@ inline absl::Status Validate(const ClientOptions& options) {
                                                   "; expected 1 to 2147483647, the most that gRPC can receive"));
   }
   if (absl::Status status = policy::Validate(options.retry); !status.ok()) return status;
+  if (absl::Status status = policy::Validate(options.retry_budget); !status.ok()) return status;
+  if (options.hedge.has_value()) {
+    if (absl::Status status = policy::Validate(*options.hedge); !status.ok()) return status;
+  }
   return wire::ValidateMetadata(options.metadata);
 }
 

@@ -12,6 +12,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "inferwire/detail/text.h"
+#include "inferwire/error_details.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -34,9 +36,11 @@ struct CallInfo {
     kNone,               ///< it succeeded, or it is not known
     kPermanent,          ///< the status is one that another attempt would not change
     kAttemptsExhausted,  ///< RetryPolicy::max_attempts were made
+    kBudgetExhausted,    ///< another attempt might have helped, but the client's RetryBudget had none left
     kDeadline,           ///< the total deadline passed, or left no room for another attempt
     kCancelled,          ///< the caller cancelled, dropped the call, or shut the client down
     kNotIdempotent,      ///< another attempt might have helped, but the call may have run already
+    kPushback,           ///< the server asked not to be tried again
   };
 
   struct Attempt {
@@ -45,13 +49,17 @@ struct CallInfo {
     absl::StatusCode code = absl::StatusCode::kUnknown;  ///< how the attempt ended
     std::string message;
     absl::Duration latency;  ///< from the attempt's start to its end
+    bool hedge = false;      ///< started beside a slow one, not after a failed one
+    /// How long the server asked to be left alone; negative: it asked not to be tried again.
+    std::optional<absl::Duration> pushback = std::nullopt;
   };
 
   Reason reason = Reason::kNone;
-  std::vector<Attempt> attempts;  ///< in the order they were started
-  Metadata initial_metadata;      ///< the server's, of the last attempt
-  Metadata trailing_metadata;     ///< the server's, of the last attempt
-  absl::Duration latency;         ///< of the whole call, waits between attempts included
+  std::vector<Attempt> attempts;     ///< in the order they ended
+  std::vector<ErrorDetail> details;  ///< google.rpc.*, of the last attempt; unknown and malformed ones are left out
+  Metadata initial_metadata;         ///< the server's, of the last attempt
+  Metadata trailing_metadata;        ///< the server's, of the last attempt
+  absl::Duration latency;            ///< of the whole call, waits between attempts included
 };
 
 /// The reason in one or two words, as it stands in status messages.
@@ -63,12 +71,16 @@ inline std::string_view ReasonName(CallInfo::Reason reason) {
       return "permanent";
     case CallInfo::Reason::kAttemptsExhausted:
       return "attempts";
+    case CallInfo::Reason::kBudgetExhausted:
+      return "budget";
     case CallInfo::Reason::kDeadline:
       return "deadline";
     case CallInfo::Reason::kCancelled:
       return "cancelled";
     case CallInfo::Reason::kNotIdempotent:
       return "not idempotent";
+    case CallInfo::Reason::kPushback:
+      return "pushback";
   }
   return "unknown";
 }

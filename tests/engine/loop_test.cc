@@ -123,3 +123,13 @@ TEST_CASE("a loop that is retired with an operation in it is turned to its end e
   alarm.Cancel();
   while (!tag.told) std::this_thread::yield();
 }
+
+TEST_CASE("gRPC gets spans, never negative, and its own infinity", "[engine]") {
+  const inferwire::TimePoint now = engine::Now();
+  const gpr_timespec span = engine::ToTimespec(now, now + std::chrono::milliseconds(1500));
+  CHECK(span.clock_type == GPR_TIMESPAN);
+  CHECK(span.tv_sec == 1);
+  CHECK(span.tv_nsec == 500'000'000);
+  CHECK(engine::ToTimespec(now, now - std::chrono::seconds(5)).tv_sec == 0);
+  CHECK(engine::ToTimespec(now, inferwire::TimePoint::max()).tv_sec == INT64_MAX);
+}

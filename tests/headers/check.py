@@ -11,9 +11,10 @@ import sys
 # From the ground up. A header may include those of lower floors and of its own room (folder).
 FLOORS = [
     ["version.h", "detail/"],
-    ["rpc.h", "status.h", "executor.h", "task.h", "tensor.h"],
-    ["call_options.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "policy/", "wire/"],
-    ["channel/", "contract/"],
+    ["clock.h", "error_details.h", "rpc.h", "executor.h", "task.h", "tensor.h"],
+    ["status.h"],
+    ["credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/", "wire/"],
+    ["call_options.h", "channel/", "contract/"],
     ["client_options.h"],
     ["engine/"],
     ["response_stream.h"],
@@ -21,7 +22,7 @@ FLOORS = [
     ["session.h"],
     ["client.h"],
     ["inference.h"],
-    ["inferwire.h"],
+    ["inferwire.h", "testing/"],
 ]
 
 

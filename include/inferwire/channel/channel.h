@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_CHANNEL_CHANNEL_H_
 #define INFERWIRE_CHANNEL_CHANNEL_H_
 
+#include <absl/status/status.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/channel_arguments.h>
@@ -11,10 +12,14 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/text.h"
 #include "inferwire/version.h"
 #include "inferwire/wire/message.h"
 
@@ -22,18 +27,64 @@ namespace inferwire {
 inline namespace v0 {
 namespace channel {
 
-/// A gRPC channel to one target, with the generic stub every call goes through. Safe from any number of threads.
+/// One target, with the generic stubs every call goes through. Safe from any number of threads.
 class Channel {
  public:
-  Channel(std::string target, const std::shared_ptr<grpc::Channel>& channel)
-      : target_(std::move(target)), stub_(channel) {}
+  using Stub = grpc::TemplatedGenericStub<wire::Payload, wire::Reply>;
+
+  /// Connects with the first call.
+  Channel(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials, grpc::ChannelArguments arguments)
+      : target_(std::move(target)),
+        spelling_(Unmistakable(target_)),
+        credentials_(std::move(credentials)),
+        arguments_(std::move(arguments)),
+        stub_(Connect(/*core_retries=*/false)) {}
 
   const std::string& target() const { return target_; }
-  grpc::TemplatedGenericStub<wire::Payload, wire::Reply>& stub() { return stub_; }
+  /// For calls that may run twice: without gRPC's own retry layer, which costs a tenth of a small call, and hides from
+  /// the server that an attempt is not the first.
+  Stub& stub() { return stub_; }
+  /// For calls that may not: with it, since it knows which requests a server has refused unseen (gRFC A6, "transparent
+  /// retries"), and tells nobody. On a connection of its own, made with the first such call.
+  Stub& careful_stub() {
+    std::call_once(careful_once_, [this] { careful_.emplace(Connect(/*core_retries=*/true)); });
+    return *careful_;
+  }
+
+  /// Whether an attempt that ended with `code` and whose context tells of `peer` provably never reached a server: gRPC
+  /// gives an attempt that was never bound to a connection the target's text for a peer. For UNAVAILABLE alone, since
+  /// newer versions bind the peer only once the server has answered or the connection has broken.
+  bool NeverReached(absl::StatusCode code, std::string_view peer) const {
+    if (code != absl::StatusCode::kUnavailable) return false;
+    constexpr std::string_view kDefaultScheme = "dns:///";  // put in front by newer versions
+    return peer == spelling_ || (peer.starts_with(kDefaultScheme) && peer.substr(kDefaultScheme.size()) == spelling_);
+  }
 
  private:
-  std::string target_;
-  grpc::TemplatedGenericStub<wire::Payload, wire::Reply> stub_;
+  // "ipv4:1.2.3.4:5" is what a bound peer looks like too. The same target has another spelling as an URI with a path.
+  static std::string Unmistakable(const std::string& target) {
+    for (const std::string_view scheme : {"ipv4:", "ipv6:"}) {
+      if (target.starts_with(scheme) && target.compare(scheme.size(), 1, "/") != 0) {
+        return detail::Cat(scheme, "/", std::string_view(target).substr(scheme.size()));
+      }
+    }
+    if (target.starts_with("unix:/") && !target.starts_with("unix://")) return detail::Cat("unix://", target.substr(5));
+    return target;
+  }
+
+  std::shared_ptr<grpc::Channel> Connect(bool core_retries) const {
+    grpc::ChannelArguments arguments = arguments_;
+    arguments.SetInt("grpc.enable_retries", core_retries ? 1 : 0);
+    return grpc::CreateCustomChannel(spelling_, credentials_, arguments);
+  }
+
+  const std::string target_;
+  const std::string spelling_;  // for gRPC
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
+  const grpc::ChannelArguments arguments_;
+  Stub stub_;
+  std::once_flag careful_once_;
+  std::optional<Stub> careful_;
 };
 
 /// What all channels of a client are made with. `max_receive_bytes` bounds one reply.
@@ -47,6 +98,8 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes) {
   arguments.SetInt("grpc.initial_reconnect_backoff_ms", 100);
   arguments.SetInt("grpc.min_reconnect_backoff_ms", 1000);  // also how long one connection attempt may take
   arguments.SetInt("grpc.max_reconnect_backoff_ms", 1000);
+  // Nobody asks for this client's channelz pages, and keeping them costs a twentieth of a small call.
+  arguments.SetInt("grpc.enable_channelz", 0);
   // Error details travel in trailers, and 8 KiB, gRPC's default, is little for them.
   arguments.SetInt("grpc.max_metadata_size", 64 * 1024);
   return arguments;

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The one attempt engine: deadline, attempts, waits between them, cancellation, and the single end of every call.
+// The one attempt engine: it does what a call's plan says, and ends every call once.
 #ifndef INFERWIRE_ENGINE_CALL_H_
 #define INFERWIRE_ENGINE_CALL_H_
 
+#include <absl/container/inlined_vector.h>
 #include <absl/status/status.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/time.h>
 #include <grpcpp/client_context.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/status.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -21,12 +25,16 @@
 
 #include "inferwire/call_options.h"
 #include "inferwire/channel/channel.h"
+#include "inferwire/clock.h"
 #include "inferwire/detail/text.h"
-#include "inferwire/engine/clock.h"
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/loop.h"
+#include "inferwire/observe/observer.h"
+#include "inferwire/policy/hedge.h"
+#include "inferwire/policy/plan.h"
 #include "inferwire/policy/retry.h"
 #include "inferwire/status.h"
+#include "inferwire/wire/error_details.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/status.h"
 
@@ -34,11 +42,12 @@ namespace inferwire {
 inline namespace v0 {
 namespace engine {
 
-/// One call, whatever its form: attempts on channels until one succeeds, the policy says stop, time is up or the caller
-/// cancels; then OnEnd, exactly once. The forms add what one attempt is and what its end gives.
+/// One call, whatever its form: attempts on channels until one succeeds, the plan says stop, or the caller cancels;
+/// then OnEnd, exactly once. The forms add what one attempt is and what its end gives.
 ///
 /// Threads: completions and timers come from whoever turns the loop, Cancel from anywhere. All state is under `mutex_`.
 /// gRPC reports through the loop alone, never from within a call to it, so operations are started under the lock.
+/// A function that takes the lock by reference and returns true has ended the call, and released the lock.
 class Call : public TimerOwner, public Cancellable {
  public:
   /// What all attempts share.
@@ -47,28 +56,37 @@ class Call : public TimerOwner, public Cancellable {
     wire::Payload request;
     CallOptions options;
     absl::Duration timeout;
-    absl::Duration attempt_timeout;
   };
 
   /// Starts the call, or ends it at once with `ready` if that is an error: bad input ends as every call does.
   void Start(absl::Status ready) {
-    started_ = Now();
-    deadline_ = After(started_, spec_.timeout);
+    const ClientOptions& client = engine_->options();
+    const TimePoint deadline = Deadline();
     if (ready.ok()) ready = wire::ValidateMetadata(spec_.options.metadata);
+    if (ready.ok() && spec_.options.retry.has_value()) ready = policy::Validate(*spec_.options.retry);
+    if (ready.ok() && spec_.options.hedge.has_value()) ready = policy::Validate(*spec_.options.hedge);
     if (ready.ok() && !engine_->Register(*this)) ready = absl::FailedPreconditionError("the client was shut down");
     if (ready.ok() && spec_.options.stop.stop_possible()) {
       stop_.emplace(spec_.options.stop, OnStop{this});  // may cancel at once; the call is not started then
     }
     std::unique_lock lock(mutex_);
-    state_ = State::kWaiting;
+    if (client.observer != nullptr) {
+      observer_ = client.observer->CallStarted({spec_.path, spec_.request.size()});
+    }
+    telling_ = spec_.options.info != nullptr || observer_ != nullptr;
+    hedge_ = spec_.options.hedge.has_value() ? &*spec_.options.hedge
+             : client.hedge.has_value()      ? &*client.hedge
+                                             : nullptr;
+    plan_.emplace(policy::Plan::Terms{deadline, attempt_timeout_, idempotent_,
+                                      hedge_ != nullptr && MayHedge() ? hedge_->max_hedges : 0, HedgeDelay()},
+                  retry_policy(), engine_->retry_budget(), engine_->hedge_budget());
+    state_ = State::kStarted;
     if (!ready.ok()) return End(std::move(lock), std::move(ready), CallInfo::Reason::kPermanent);
     if (!cancelled_.ok()) return End(std::move(lock), std::move(cancelled_), CallInfo::Reason::kCancelled);
-    if (deadline_ <= started_) {
-      return End(std::move(lock),
-                 absl::DeadlineExceededError(detail::Cat("the timeout is ", absl::FormatDuration(spec_.timeout))),
-                 CallInfo::Reason::kDeadline);
-    }
-    BeginAttempt(started_);
+    if (deadline <= started_) return End(std::move(lock), DeadlineError(), CallInfo::Reason::kDeadline);
+    engine_->retry_budget().Deposit();
+    engine_->hedge_budget().Deposit();
+    StartAttempt(lock, started_, /*hedge=*/false);
   }
 
   void Cancel(absl::Status why) override {
@@ -84,32 +102,51 @@ class Call : public TimerOwner, public Cancellable {
 
   void OnTimer(Timer& timer) override {
     std::unique_lock lock(mutex_);
-    if (state_ == State::kEnded) return;
+    if (state_ != State::kStarted) return;
     if (&timer != &timer_) return OnOtherTimer(std::move(lock), timer);
-    const TimePoint now = Now();
-    if (now < due_) return;  // set anew while it was firing
-    if (state_ == State::kWaiting) return BeginAttempt(now);
-    // gRPC does not keep a deadline against a peer that stopped reading, so this one is ours.
-    const bool total = due_ == deadline_;
-    EndAttempt(
-        std::move(lock),
-        absl::DeadlineExceededError(detail::Cat("no end within the ", total ? "timeout of " : "attempt_timeout of ",
-                                                absl::FormatDuration(total ? spec_.timeout : spec_.attempt_timeout))),
-        nullptr);
+    while (true) {
+      const TimePoint now = Now();
+      const policy::Plan::Next next = plan_->OnTime(now);
+      switch (next.act) {
+        case policy::Plan::Act::kNothing:
+          return loop_.Arm(timer_, plan_->due());
+        case policy::Plan::Act::kRetry:
+        case policy::Plan::Act::kHedge:
+          if (StartAttempt(lock, now, next.act == policy::Plan::Act::kHedge)) return;
+          break;
+        case policy::Plan::Act::kExpire:
+          // gRPC does not keep a deadline against a peer that stopped reading, so this one is ours.
+          if (OnFailure(lock, **Find(next.attempt), AttemptTimeoutError(), /*over=*/false)) return;
+          break;
+        case policy::Plan::Act::kEnd:
+          return End(std::move(lock), DeadlineError(), next.reason);
+      }
+    }
   }
 
  protected:
-  enum class State { kCreated, kWaiting, kAttempting, kEnded };
+  enum class State { kCreated, kStarted, kEnded };
 
   /// One exchange with one server. It belongs to its operations in the completion queue and destroys itself after the
   /// last of them; the call only refers to it, and forgets it when it gives it up.
   class Attempt {
    public:
-    Attempt(Call& call, channel::Channel& channel, TimePoint now, TimePoint deadline)
-        : call_(&call), channel_(channel), started_(now) {
-      if (deadline != TimePoint::max()) context_.set_deadline(ToTimespec(now, deadline));
+    Attempt(Call& call, channel::Channel& channel, int number, TimePoint now, TimePoint due)
+        : call_(&call),
+          channel_(channel),
+          number_(number),
+          started_(now),
+          due_(due),
+          inherited_(call.spec_.options.parent != nullptr
+                         ? grpc::ClientContext::FromServerContext(*call.spec_.options.parent)
+                         : nullptr),
+          own_(inherited_ == nullptr ? std::make_optional<Context>() : std::nullopt),
+          context_(inherited_ != nullptr ? *inherited_ : own_->context) {
+      if (due != TimePoint::max()) context_.set_deadline(ToTimespec(now, due));
       for (const auto& [key, value] : call.engine_->options().metadata) context_.AddMetadata(key, value);
       for (const auto& [key, value] : call.spec_.options.metadata) context_.AddMetadata(key, value);
+      // gRFC A6: how many came before this one.
+      if (number > 0) context_.AddMetadata("grpc-previous-rpc-attempts", std::to_string(number));
     }
     Attempt(const Attempt&) = delete;
     Attempt& operator=(const Attempt&) = delete;
@@ -120,54 +157,108 @@ class Call : public TimerOwner, public Cancellable {
     /// Given up: to be cancelled, its end is of no interest. Under the call's lock.
     virtual void Abandon() { context_.TryCancel(); }
 
+    /// What the server sent beside messages. Once it has ended by itself.
+    virtual void TellMetadata(CallInfo& info) const {
+      info.initial_metadata = wire::FromGrpc(context_.GetServerInitialMetadata());
+      info.trailing_metadata = wire::FromGrpc(context_.GetServerTrailingMetadata());
+    }
+
+    int number() const { return number_; }
     grpc::ClientContext& context() { return context_; }
     const channel::Channel& channel() const { return channel_; }
 
    protected:
     friend class Call;
+    // A context can neither be moved nor be made in place with a parent.
+    struct Context {
+      grpc::ClientContext context;
+    };
     const detail::Ref<Call> call_;  // keeps the channel too
     channel::Channel& channel_;
+    const int number_;
     const TimePoint started_;
-    grpc::ClientContext context_;
+    const TimePoint due_;
+    bool hedge_ = false;
+    const std::unique_ptr<grpc::ClientContext> inherited_;
+    std::optional<Context> own_;
+    grpc::ClientContext& context_;
+    grpc::Status status_;
   };
 
   Call(std::shared_ptr<Engine> engine, Loop& loop, Spec spec)
       : engine_(std::move(engine)),
         loop_(loop),
         spec_(std::move(spec)),
-        retry_(engine_->options().retry, spec_.options.idempotent.value_or(engine_->options().idempotent)),
-        timer_(*this) {}
+        attempt_timeout_(spec_.options.attempt_timeout.value_or(engine_->options().attempt_timeout)),
+        idempotent_(spec_.options.idempotent.value_or(engine_->options().idempotent)),
+        timer_(*this, engine_->clock()),
+        started_(engine_->Now()) {}
 
   /// An exchange that is about to start. Under the lock.
-  virtual Attempt* NewAttempt(channel::Channel& channel, TimePoint now, TimePoint deadline) = 0;
-  /// Whether another attempt is out of the question, since a part of this one was handed out. Under the lock.
+  virtual Attempt* NewAttempt(channel::Channel& channel, int number, TimePoint now, TimePoint due) = 0;
+  /// Whether another attempt is out of the question, since a part of this one was used. Under the lock.
   virtual bool Committed() const { return false; }
+  /// Whether attempts may run side by side.
+  virtual bool MayHedge() const { return true; }
   /// A timer of the form's own. Takes the lock over.
   virtual void OnOtherTimer(std::unique_lock<std::mutex> lock, Timer& timer) = 0;
   /// The end, once. Without the lock.
   virtual void OnEnd(absl::Status status) = 0;
 
-  Attempt* current() const { return attempt_; }
-  bool Current(const Attempt& attempt) const { return attempt_ == &attempt; }
+  TimePoint Now() const { return engine_->Now(); }
+  channel::Channel::Stub& StubOf(channel::Channel& channel) const {
+    return idempotent_ ? channel.stub() : channel.careful_stub();
+  }
+  const auto& running() const { return running_; }
+  bool Running(const Attempt& attempt) const {
+    return std::find(running_.begin(), running_.end(), &attempt) != running_.end();
+  }
+  /// From now on only this attempt counts: a part of its answer is used.
+  void Commit(Attempt& attempt) {
+    if (running_.size() > 1) {
+      for (Attempt* other : running_) {
+        if (other != &attempt) GiveUp(*other);
+      }
+      running_.assign(1, &attempt);
+    }
+    plan_->Commit(attempt.number());
+  }
 
-  /// An attempt ended by itself. Takes the lock over; without effect where the call had given it up.
+  /// An attempt ended by itself, with `status`. Takes the lock over; without effect where the call had given it up.
   void OnAttemptEnd(std::unique_lock<std::mutex> lock, Attempt& attempt, absl::Status status) {
-    if (Current(attempt)) EndAttempt(std::move(lock), std::move(status), &attempt.context());
+    if (!Running(attempt)) return;
+    if (!status.ok()) {
+      if (!OnFailure(lock, attempt, std::move(status), /*over=*/true)) loop_.Arm(timer_, plan_->due());
+      return;
+    }
+    if (hedge_ != nullptr && hedge_->percentile.has_value()) {
+      engine_->Latencies(spec_.path).Add(Between(attempt.started_, Now()));
+    }
+    Record(attempt, absl::OkStatus(), std::nullopt);
+    if (telling_) attempt.TellMetadata(info_);
+    running_.erase(Find(attempt.number()));
+    End(std::move(lock), absl::OkStatus(), CallInfo::Reason::kNone);
   }
 
   /// The single end. Takes the lock over.
   void End(std::unique_lock<std::mutex> lock, absl::Status status, CallInfo::Reason reason) {
     state_ = State::kEnded;
     loop_.Disarm(timer_);
-    if (attempt_ != nullptr) {
-      Record(*attempt_, status);
-      std::exchange(attempt_, nullptr)->Abandon();
+    for (Attempt* attempt : running_) {
+      if (reason == CallInfo::Reason::kNone || reason == CallInfo::Reason::kPermanent) {
+        GiveUp(*attempt);
+      } else {
+        Record(*attempt, status, std::nullopt);
+        attempt->Abandon();
+      }
     }
-    if (!status.ok() || spec_.options.info != nullptr) {
+    running_.clear();
+    if (!status.ok() || telling_) {
       info_.reason = reason;
       info_.latency = Between(started_, Now());
-      if (spec_.options.info != nullptr) *spec_.options.info = info_;
       if (!status.ok()) status = Explain(status);
+      if (spec_.options.info != nullptr) *spec_.options.info = info_;
+      if (observer_ != nullptr) observer_->Ended(status, info_);
     }
     status_ = status;
     lock.unlock();
@@ -179,6 +270,8 @@ class Call : public TimerOwner, public Cancellable {
   const std::shared_ptr<Engine> engine_;
   Loop& loop_;
   const Spec spec_;
+  const absl::Duration attempt_timeout_;
+  bool idempotent_;
   std::mutex mutex_;
   State state_ = State::kCreated;
   absl::Status status_;  // OK until the end, then the final one
@@ -188,59 +281,136 @@ class Call : public TimerOwner, public Cancellable {
     Call* call;
     void operator()() const { call->Cancel(absl::CancelledError("cancelled by the caller's stop token")); }
   };
+  using AttemptList = absl::InlinedVector<Attempt*, 2>;
 
-  void BeginAttempt(TimePoint now) {
-    channel::Channel& channel = engine_->channels().Pick(last_channel_);
-    last_channel_ = &channel;
-    due_ = (std::min)(deadline_, After(now, spec_.attempt_timeout));
-    state_ = State::kAttempting;
-    attempt_ = NewAttempt(channel, now, due_);
-    ++attempts_;
-    // In between, since the loop's lock is what shows the attempt's memory to the thread that will take its operations
-    // off the queue, without relying on how gRPC hands them over.
-    loop_.Arm(timer_, due_);
-    attempt_->Start();
+  // How much earlier than asked for gRPC's own deadline may fire.
+  static constexpr std::chrono::milliseconds kEarly{5};
+
+  const RetryPolicy& retry_policy() const {
+    return spec_.options.retry.has_value() ? *spec_.options.retry : engine_->options().retry;
   }
-
-  /// `context` is that of an attempt that has ended by itself; without one it is given up now.
-  void EndAttempt(std::unique_lock<std::mutex> lock, absl::Status status, grpc::ClientContext* context) {
-    Attempt& attempt = *attempt_;
-    const TimePoint now = Now();
-    if (!status.ok() || spec_.options.info != nullptr) {
-      Record(attempt, status);
-      info_.initial_metadata.clear();
-      info_.trailing_metadata.clear();
-      if (context != nullptr) {
-        info_.initial_metadata = wire::FromGrpc(context->GetServerInitialMetadata());
-        info_.trailing_metadata = wire::FromGrpc(context->GetServerTrailingMetadata());
+  TimePoint Deadline() const {
+    TimePoint deadline = After(started_, spec_.timeout);
+    if (spec_.options.parent != nullptr) {
+      const auto wall = spec_.options.parent->deadline();
+      if (wall != std::chrono::system_clock::time_point::max()) {
+        deadline = (std::min)(deadline, After(started_, absl::FromChrono(wall) - absl::Now()));
       }
     }
-    attempt_ = nullptr;
-    if (context == nullptr) attempt.Abandon();
-    if (status.ok()) return End(std::move(lock), std::move(status), CallInfo::Reason::kNone);
-
-    const bool timed_out = status.code() == absl::StatusCode::kDeadlineExceeded && now >= due_ && due_ < deadline_;
-    const policy::Decision decision =
-        retry_.OnFailure({status.code(), timed_out, Committed(), Between(now, deadline_)}, engine_->Random());
-    if (!decision.retry) return End(std::move(lock), std::move(status), decision.reason);
-    state_ = State::kWaiting;
-    due_ = After(now, decision.delay);
-    loop_.Arm(timer_, due_);
+    return deadline;
+  }
+  absl::Duration HedgeDelay() const {
+    if (hedge_ == nullptr) return absl::InfiniteDuration();
+    if (!hedge_->percentile.has_value()) return hedge_->delay;
+    const auto quantile = engine_->Latencies(spec_.path).Quantile(*hedge_->percentile);
+    return quantile.has_value() ? (std::max)(*quantile, absl::Milliseconds(1)) : hedge_->delay;
+  }
+  absl::Status DeadlineError() const {
+    const absl::Duration given = Between(started_, plan_->deadline());
+    if (given <= absl::ZeroDuration()) {
+      return absl::DeadlineExceededError(detail::Cat("the timeout is ", absl::FormatDuration(given)));
+    }
+    return absl::DeadlineExceededError(detail::Cat("no end within the timeout of ", absl::FormatDuration(given)));
+  }
+  absl::Status AttemptTimeoutError() const {
+    return absl::DeadlineExceededError(
+        detail::Cat("no end within the attempt_timeout of ", absl::FormatDuration(attempt_timeout_)));
   }
 
-  void Record(Attempt& attempt, const absl::Status& status) {
-    info_.attempts.push_back({attempt.channel().target(), attempt.context().peer(), status.code(),
-                              std::string(status.message()), Between(attempt.started_, Now())});
+  AttemptList::iterator Find(int number) {
+    return std::find_if(running_.begin(), running_.end(), [&](Attempt* a) { return a->number() == number; });
+  }
+
+  bool StartAttempt(std::unique_lock<std::mutex>& lock, TimePoint now, bool hedge) {
+    channel::Channel& channel = engine_->channels().Pick(last_channel_);
+    last_channel_ = &channel;
+    const auto [number, due] = plan_->Start(now);
+    Attempt* const attempt = NewAttempt(channel, number, now, due);
+    attempt->hedge_ = hedge;
+    if (observer_ != nullptr) {
+      Metadata metadata;
+      observer_->AttemptStarted({number, hedge, channel.target()}, metadata);
+      if (absl::Status legal = wire::ValidateMetadata(metadata); !legal.ok()) {
+        delete attempt;
+        End(std::move(lock),
+            absl::InvalidArgumentError(detail::Cat("from the observer: ", detail::ToStd(legal.message()))),
+            CallInfo::Reason::kPermanent);
+        return true;
+      }
+      for (const auto& [key, value] : metadata) attempt->context().AddMetadata(key, value);
+    }
+    running_.push_back(attempt);
+    // In between, since the loop's lock is what shows the attempt's memory to the thread that will take its operations
+    // off the queue, without relying on how gRPC hands them over.
+    loop_.Arm(timer_, plan_->due());
+    attempt->Start();
+    return false;
+  }
+
+  // `over`: it ended by itself, so that its context may be asked; else it is given up now.
+  bool OnFailure(std::unique_lock<std::mutex>& lock, Attempt& attempt, absl::Status status, bool over) {
+    const TimePoint now = Now();
+    // gRPC may be a little early with a deadline that is ours too.
+    const bool out_of_time = status.code() == absl::StatusCode::kDeadlineExceeded && now + kEarly >= attempt.due_;
+    const bool timed_out = out_of_time && attempt.due_ < plan_->deadline();
+    policy::Failure failure;
+    info_.details.clear();
+    if (over) {
+      info_.details = wire::ReadErrorDetails(attempt.status_.error_details());
+      failure.pushback = wire::Pushback(attempt.context().GetServerTrailingMetadata(), info_.details);
+      failure.reached_server = !attempt.channel().NeverReached(status.code(), attempt.context().peer());
+      attempt.TellMetadata(info_);
+    } else {
+      info_.initial_metadata.clear();
+      info_.trailing_metadata.clear();
+    }
+    failure.retryable = !Committed() && !wire::MessageTooLarge(status) && (timed_out || Retryable(status));
+    Record(attempt, status, failure.pushback);
+    running_.erase(Find(attempt.number()));
+    if (!over) attempt.Abandon();
+    if (out_of_time && !timed_out) {
+      End(std::move(lock), DeadlineError(), CallInfo::Reason::kDeadline);
+      return true;
+    }
+    const policy::Plan::Next next = plan_->OnFailure(attempt.number(), failure, engine_->Random(), now);
+    if (next.act == policy::Plan::Act::kEnd) {
+      // Cancelled with the handler that makes the call.
+      const bool cancelled = spec_.options.parent != nullptr && status.code() == absl::StatusCode::kCancelled;
+      End(std::move(lock), std::move(status), cancelled ? CallInfo::Reason::kCancelled : next.reason);
+      return true;
+    }
+    if (next.act == policy::Plan::Act::kRetry && observer_ != nullptr) observer_->RetryScheduled(next.delay);
+    return false;
+  }
+  bool Retryable(const absl::Status& status) const {
+    const RetryPolicy& policy = retry_policy();
+    return policy.retry_if ? policy.retry_if(status) : policy.retryable_codes.contains(status.code());
+  }
+
+  // Another attempt's answer is taken.
+  void GiveUp(Attempt& attempt) {
+    Record(attempt, absl::CancelledError("another attempt answered first"), std::nullopt);
+    attempt.Abandon();
+  }
+  void Record(Attempt& attempt, const absl::Status& status, std::optional<absl::Duration> pushback) {
+    if (status.ok() && !telling_) return;
+    const auto number = static_cast<std::size_t>(attempt.number());
+    if (info_.attempts.size() <= number) info_.attempts.resize(number + 1);
+    info_.attempts[number] = {
+        attempt.channel().target(),       attempt.context().peer(), status.code(), std::string(status.message()),
+        Between(attempt.started_, Now()), attempt.hedge_,           pushback};
+    if (observer_ != nullptr) observer_->AttemptEnded(attempt.number(), info_.attempts[number]);
   }
 
   // "connection refused (3 attempts to 2 targets in 412ms; gave up: attempts)", with the whole story attached.
   absl::Status Explain(const absl::Status& status) const {
     std::string message(status.message());
+    const int attempts = plan_->started();
     const bool plain = info_.reason == CallInfo::Reason::kPermanent || info_.reason == CallInfo::Reason::kCancelled;
-    if (attempts_ > 1 || !plain) {
+    if (attempts > 1 || !plain) {
       std::set<std::string_view> targets;
       for (const CallInfo::Attempt& attempt : info_.attempts) targets.insert(attempt.target);
-      absl::StrAppend(&message, " (", attempts_, attempts_ == 1 ? " attempt" : " attempts", " to ", targets.size(),
+      absl::StrAppend(&message, " (", attempts, attempts == 1 ? " attempt" : " attempts", " to ", targets.size(),
                       targets.size() == 1 ? " target" : " targets", " in ",
                       absl::FormatDuration(absl::Trunc(info_.latency, absl::Milliseconds(1))),
                       "; gave up: ", detail::ToAbsl(ReasonName(info_.reason)), ")");
@@ -251,16 +421,16 @@ class Call : public TimerOwner, public Cancellable {
     return out;
   }
 
-  policy::Retry retry_;
   Timer timer_;
-  TimePoint started_;
-  TimePoint deadline_;
-  TimePoint due_;  // what timer_ is set to: the attempt's deadline, or the end of the wait
-  int attempts_ = 0;
-  Attempt* attempt_ = nullptr;
+  const TimePoint started_;
+  const HedgePolicy* hedge_ = nullptr;
+  std::optional<policy::Plan> plan_;
+  AttemptList running_;
   const channel::Channel* last_channel_ = nullptr;
   absl::Status cancelled_;
+  bool telling_ = false;  // somebody wants to know, also of a success
   CallInfo info_;
+  std::unique_ptr<CallObserver> observer_;
   std::optional<std::stop_callback<OnStop>> stop_;
 };
 

@@ -11,14 +11,19 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "inferwire/channel/channel.h"
 #include "inferwire/client_options.h"
+#include "inferwire/clock.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/runtime.h"
 #include "inferwire/executor.h"
+#include "inferwire/policy/budget.h"
+#include "inferwire/policy/hedge.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -40,13 +45,31 @@ class Cancellable : public virtual detail::RefCounted {
 class Engine {
  public:
   Engine(ClientOptions options, std::vector<std::unique_ptr<channel::Channel>> channels)
-      : options_(std::move(options)), channels_(std::move(channels)), random_(std::random_device{}()) {}
+      : options_(std::move(options)),
+        channels_(std::move(channels)),
+        random_(std::random_device{}()),
+        retry_budget_(options_.retry_budget.ratio, options_.retry_budget.min_per_second, Now()),
+        hedge_budget_(options_.hedge.value_or(HedgePolicy()).max_ratio, 0, Now()) {}
 
   const ClientOptions& options() const { return options_; }
   channel::ChannelSet& channels() { return channels_; }
 
+  /// What calls count their time by; the machine's where it is null.
+  Clock* clock() const { return options_.clock.get(); }
+  TimePoint Now() const { return clock() != nullptr ? clock()->Now() : engine::Now(); }
+
+  policy::Budget& retry_budget() { return retry_budget_; }
+  policy::Budget& hedge_budget() { return hedge_budget_; }
+
+  /// The latencies of late of a method, named by Rpc<>::path(), which lives as long as the process.
+  policy::LatencyHistogram& Latencies(const std::string& path) {
+    std::lock_guard lock(latencies_mutex_);
+    return latencies_[&path];
+  }
+
   /// Uniform in [0, 1): splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014), which needs no lock.
   double Random() {
+    if (options_.random) return options_.random();
     std::uint64_t z = random_.fetch_add(0x9e3779b97f4a7c15U, std::memory_order_relaxed) + 0x9e3779b97f4a7c15U;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
@@ -99,6 +122,9 @@ class Engine {
   const ClientOptions options_;
   channel::ChannelSet channels_;
   std::atomic<std::uint64_t> random_;
+  policy::Budget retry_budget_, hedge_budget_;
+  std::mutex latencies_mutex_;
+  std::unordered_map<const std::string*, policy::LatencyHistogram> latencies_;
   std::once_flag runtime_once_, executor_once_;
   std::shared_ptr<Runtime> runtime_;
   std::shared_ptr<Executor> executor_;

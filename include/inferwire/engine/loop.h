@@ -4,12 +4,14 @@
 #ifndef INFERWIRE_ENGINE_LOOP_H_
 #define INFERWIRE_ENGINE_LOOP_H_
 
+#include <grpc/support/time.h>
 #include <grpcpp/alarm.h>
 #include <grpcpp/completion_queue.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -17,12 +19,22 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/clock.h"
 #include "inferwire/detail/ref.h"
-#include "inferwire/engine/clock.h"
 
 namespace inferwire {
 inline namespace v0 {
 namespace engine {
+
+/// What a loop itself waits by.
+inline TimePoint Now() { return std::chrono::steady_clock::now(); }
+
+/// `to` as gRPC takes it: as a span from now, so that no change of the wall clock moves it. Never negative.
+inline gpr_timespec ToTimespec(TimePoint now, TimePoint to) {
+  if (to == TimePoint::max()) return gpr_timespec{INT64_MAX, 0, GPR_CLOCK_MONOTONIC};
+  const std::int64_t left = to <= now ? 0 : std::chrono::duration_cast<std::chrono::nanoseconds>(to - now).count();
+  return gpr_timespec{left / 1'000'000'000, static_cast<std::int32_t>(left % 1'000'000'000), GPR_TIMESPAN};
+}
 
 /// What a completion queue carries: an operation that ended. `Proceed` runs on the thread that turns the loop.
 class Tag {
@@ -44,7 +56,8 @@ class TimerOwner : public virtual detail::RefCounted {
 /// A timer of a Loop. While armed it keeps its owner alive. All of it belongs to the loop, under the loop's lock.
 class Timer {
  public:
-  explicit Timer(TimerOwner& owner) : owner_(owner) {}
+  /// `clock` is whose time it counts, where that is not the machine's; it outlives the timer.
+  explicit Timer(TimerOwner& owner, Clock* clock = nullptr) : owner_(owner), clock_(clock) {}
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
@@ -52,6 +65,7 @@ class Timer {
   friend class Loop;
   static constexpr std::size_t kIdle = (std::numeric_limits<std::size_t>::max)();
   TimerOwner& owner_;
+  Clock* const clock_;
   TimePoint at_;
   std::size_t slot_ = kIdle;  // in the loop's heap
 };
@@ -66,30 +80,18 @@ class Loop {
 
   grpc::CompletionQueue* queue() { return &queue_; }
 
-  /// Sets or moves the timer; TimePoint::max() disarms it.
+  /// Sets or moves the timer; TimePoint::max() disarms it. It may fire early where it was moved while it fired.
   void Arm(Timer& timer, TimePoint at) {
-    bool wake = false;
-    bool drop = false;
-    {
-      std::lock_guard lock(mutex_);
-      if (at == TimePoint::max()) {
-        drop = Remove(timer);
-      } else {
-        if (timer.slot_ == Timer::kIdle) {
-          timer.owner_.AddRef();
-          timer.slot_ = heap_.size();
-          heap_.push_back(&timer);
-        }
-        timer.at_ = at;
-        SiftDown(SiftUp(timer.slot_));
-        // Whoever turns the loop sleeps beyond this timer: have it look again.
-        wake = at < sleeps_until_ && !std::exchange(waking_, true);
+    if (timer.clock_ != nullptr) {
+      if (at != TimePoint::max()) {
+        return timer.clock_->SetAlarm(&timer, at, [this, &timer, owner = detail::Ref<TimerOwner>(&timer.owner_)] {
+          ArmHere(timer, TimePoint::min());  // now
+        });
       }
+      timer.clock_->SetAlarm(&timer, at, nullptr);
     }
-    if (wake) alarm_.Set(&queue_, gpr_timespec{0, 0, GPR_TIMESPAN}, nullptr);
-    if (drop) timer.owner_.Release();
+    ArmHere(timer, at);
   }
-
   void Disarm(Timer& timer) { Arm(timer, TimePoint::max()); }
 
   /// Makes a Turn that waits, or the next one, return.
@@ -129,6 +131,29 @@ class Loop {
   void Shutdown() { queue_.Shutdown(); }
 
  private:
+  void ArmHere(Timer& timer, TimePoint at) {
+    bool wake = false;
+    bool drop = false;
+    {
+      std::lock_guard lock(mutex_);
+      if (at == TimePoint::max()) {
+        drop = Remove(timer);
+      } else {
+        if (timer.slot_ == Timer::kIdle) {
+          timer.owner_.AddRef();
+          timer.slot_ = heap_.size();
+          heap_.push_back(&timer);
+        }
+        timer.at_ = at;
+        SiftDown(SiftUp(timer.slot_));
+        // Whoever turns the loop sleeps beyond this timer: have it look again.
+        wake = at < sleeps_until_ && !std::exchange(waking_, true);
+      }
+    }
+    if (wake) alarm_.Set(&queue_, gpr_timespec{0, 0, GPR_TIMESPAN}, nullptr);
+    if (drop) timer.owner_.Release();
+  }
+
   void FireExpired() {
     while (true) {
       Timer* due = nullptr;

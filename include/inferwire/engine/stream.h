@@ -32,7 +32,13 @@ class StreamCall : public Call {
   enum class Form { kServerStream, kOpen };
 
   StreamCall(std::shared_ptr<Engine> engine, Loop& loop, Spec spec, Form form, absl::Duration idle_timeout)
-      : Call(std::move(engine), loop, std::move(spec)), form_(form), idle_timeout_(idle_timeout), idle_timer_(*this) {}
+      : Call(std::move(engine), loop, std::move(spec)),
+        form_(form),
+        idle_timeout_(idle_timeout),
+        idle_timer_(*this, engine_->clock()) {
+    // What was written went to one server; only a call that never reached one may go to another.
+    if (form_ == Form::kOpen) idempotent_ = false;
+  }
 
   // Reading. One reader at a time; it and a writer may be different threads.
 
@@ -154,14 +160,13 @@ class StreamCall : public Call {
 
   class StreamAttempt final : public Attempt {
    public:
-    StreamAttempt(StreamCall& call, channel::Channel& channel, TimePoint now, TimePoint deadline)
-        : Attempt(call, channel, now, deadline) {
-      // Corked, a whole request travels with the headers, in one batch.
-      context_.set_initial_metadata_corked(call.form_ == Form::kServerStream);
-      stream_ = channel.stub().PrepareCall(&context_, call.spec_.path, call.loop_.queue());
-    }
+    StreamAttempt(StreamCall& call, channel::Channel& channel, int number, TimePoint now, TimePoint due)
+        : Attempt(call, channel, number, now, due) {}
 
     void Start() override {
+      // Corked, a whole request travels with the headers, in one batch.
+      context_.set_initial_metadata_corked(call().form_ == Form::kServerStream);
+      stream_ = call().StubOf(channel_).PrepareCall(&context_, call().spec_.path, call().loop_.queue());
       ++operations_;
       writing_ = true;
       if (call().form_ == Form::kServerStream) {
@@ -178,6 +183,9 @@ class StreamCall : public Call {
       Attempt::Abandon();
       FinishIfDue();
     }
+
+    /// A write failed: the exchange is over, but its status comes after the messages.
+    bool read_to_the_end = false;
 
     bool reading() const { return reading_ || reads_ended_; }
     bool writing() const { return writing_; }
@@ -218,12 +226,9 @@ class StreamCall : public Call {
 
     void OnWritten(std::unique_lock<std::mutex> lock, bool ok) {
       writing_ = false;
-      if (call().Current(*this)) {
-        if (ok) {
-          call().PumpWrites();
-        } else {
-          call().OnWriteFailed();
-        }
+      if (call().Running(*this)) {
+        if (!ok) read_to_the_end = true;
+        ok ? call().PumpWrites() : call().PumpReads();
       }
       Leave(std::move(lock));
     }
@@ -231,7 +236,8 @@ class StreamCall : public Call {
       reading_ = false;
       if (!ok) {
         reads_ended_ = true;
-      } else if (call().Current(*this)) {
+      } else if (call().Running(*this)) {
+        call().Commit(*this);
         call().Deliver(std::exchange(incoming_, wire::Reply()));
       }
       FinishIfDue();
@@ -262,7 +268,6 @@ class StreamCall : public Call {
     Operation read_{*this, &StreamAttempt::OnRead};
     Operation finished_{*this, &StreamAttempt::OnFinished};
     wire::Reply incoming_;
-    grpc::Status status_;
     std::unique_ptr<grpc::ClientAsyncReaderWriter<wire::Payload, wire::Reply>> stream_;
     int operations_ = 1;  // in the completion queue; Finish counts from the start, since reads pause
     bool writing_ = false;
@@ -272,13 +277,11 @@ class StreamCall : public Call {
     bool abandoned_ = false;
   };
 
-  Attempt* NewAttempt(channel::Channel& channel, TimePoint now, TimePoint deadline) override {
-    to_the_end_ = false;
-    return new StreamAttempt(*this, channel, now, deadline);
+  Attempt* NewAttempt(channel::Channel& channel, int number, TimePoint now, TimePoint due) override {
+    return new StreamAttempt(*this, channel, number, now, due);
   }
-  bool Committed() const override { return committed_ || form_ == Form::kOpen; }
-
-  StreamAttempt* Running() const { return static_cast<StreamAttempt*>(current()); }
+  bool Committed() const override { return committed_; }
+  bool MayHedge() const override { return form_ == Form::kServerStream; }
 
   // A coroutine that waits.
   struct Waiter {
@@ -315,10 +318,11 @@ class StreamCall : public Call {
     PumpReads();
   }
   void PumpReads() {
-    StreamAttempt* const attempt = Running();
-    if (attempt == nullptr || attempt->reading()) return;
     const bool room = ready_.empty() || (ready_.size() < kReadAheadMessages && ready_bytes_ < kReadAheadBytes);
-    if (room || to_the_end_) attempt->StartRead();
+    for (Attempt* running : this->running()) {
+      auto& attempt = static_cast<StreamAttempt&>(*running);
+      if (!attempt.reading() && (room || attempt.read_to_the_end)) attempt.StartRead();
+    }
   }
   void DropMessages() {
     ready_.clear();
@@ -343,22 +347,20 @@ class StreamCall : public Call {
     return absl::FailedPreconditionError("nothing can be written after WritesDone");
   }
   void PumpWrites() {
-    StreamAttempt* const attempt = Running();
-    if (attempt == nullptr || form_ != Form::kOpen || attempt->writing() || to_the_end_) return;
+    if (form_ != Form::kOpen || running().empty()) return;
+    auto& attempt = static_cast<StreamAttempt&>(*running().front());  // the only one
+    if (attempt.writing() || attempt.read_to_the_end) return;
     if (!outbox_.empty()) {
       const wire::Payload payload = std::move(outbox_.front());
       outbox_.pop_front();
       outbox_bytes_ -= payload.size();
-      attempt->StartWrite(payload);
+      committed_ = true;
+      attempt.StartWrite(payload);
       WakeWriter();
     } else if (half_closed_ && !std::exchange(half_close_sent_, true)) {
-      attempt->StartHalfClose();
+      committed_ = true;
+      attempt.StartHalfClose();
     }
-  }
-  void OnWriteFailed() {
-    // The call is over, but its status comes after the messages: read on, however many wait.
-    to_the_end_ = true;
-    PumpReads();
   }
 
   void WakeReader() {
@@ -441,7 +443,6 @@ class StreamCall : public Call {
   bool waiting_ = false;  // a reader does
   bool committed_ = false;
   bool discard_ = false;
-  bool to_the_end_ = false;
   bool half_closed_ = false;
   bool half_close_sent_ = false;
   absl::Status failure_;  // of a message that could not be understood; outdoes how the call ends

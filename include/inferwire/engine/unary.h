@@ -31,12 +31,13 @@ class UnaryCall : public Call {
  private:
   class UnaryAttempt final : public Attempt, public Tag {
    public:
-    UnaryAttempt(UnaryCall& call, channel::Channel& channel, TimePoint now, TimePoint deadline)
-        : Attempt(call, channel, now, deadline),
-          reader_(channel.stub().PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue())) {
-    }
+    UnaryAttempt(UnaryCall& call, channel::Channel& channel, int number, TimePoint now, TimePoint due)
+        : Attempt(call, channel, number, now, due) {}
 
     void Start() override {
+      const UnaryCall& call = static_cast<const UnaryCall&>(*call_);
+      reader_ =
+          call.StubOf(channel_).PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue());
       reader_->StartCall();
       reader_->Finish(&reply_, &status_, static_cast<Tag*>(this));
     }
@@ -47,21 +48,22 @@ class UnaryCall : public Call {
       absl::Status status = wire::FromGrpc(status_);
       {
         std::lock_guard lock(call.mutex_);
-        if (!call.Current(*this)) return;
+        if (!call.Running(*this)) return;
+        // The first answer is taken; an error may come second to another attempt's answer.
+        if (status.ok()) call.Commit(*this);
       }
-      // Only the current attempt gets here, so nobody else decodes; the lock is open, since large replies take time.
+      // Only one attempt gets here, so nobody else decodes; the lock is open, since large replies take time.
       if (status.ok()) status = call.Decode(std::move(reply_));
       call.OnAttemptEnd(std::unique_lock(call.mutex_), *this, std::move(status));
     }
 
    private:
     wire::Reply reply_;
-    grpc::Status status_;
     std::unique_ptr<grpc::ClientAsyncResponseReader<wire::Reply>> reader_;
   };
 
-  Attempt* NewAttempt(channel::Channel& channel, TimePoint now, TimePoint deadline) override {
-    return new UnaryAttempt(*this, channel, now, deadline);
+  Attempt* NewAttempt(channel::Channel& channel, int number, TimePoint now, TimePoint due) override {
+    return new UnaryAttempt(*this, channel, number, now, due);
   }
   void OnOtherTimer(std::unique_lock<std::mutex>, Timer&) override {}
 };

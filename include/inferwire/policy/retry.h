@@ -7,11 +7,16 @@
 #include <absl/status/status.h>
 #include <absl/time/time.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
+#include <optional>
 
+#include "inferwire/clock.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/policy/backoff.h"
+#include "inferwire/policy/budget.h"
 #include "inferwire/status.h"
 
 namespace inferwire {
@@ -34,13 +39,18 @@ class StatusCodes {
 };
 
 /// When a failed attempt is tried again. The defaults ride out a server's restart or a dropped connection without
-/// adding noticeable load; the total deadline always has the last word.
+/// adding noticeable load; the total deadline and the client's RetryBudget always have the last word.
 struct RetryPolicy {
   int max_attempts = 4;                                     ///< the first one included; 1 turns retries off
   absl::Duration initial_backoff = absl::Milliseconds(20);  ///< upper bound of the first wait (full jitter)
   absl::Duration max_backoff = absl::Seconds(2);            ///< upper bound of every wait
   double backoff_multiplier = 1.6;                          ///< growth of the bound from one wait to the next, >= 1
   StatusCodes retryable_codes = {absl::StatusCode::kUnavailable};  ///< what may pass by itself
+  /// Decides in place of `retryable_codes`, where it is set. Idempotency, attempts, budget and deadline still hold. It
+  /// runs inside the engine: it must be quick, and must not call the client.
+  std::function<bool(const absl::Status&)> retry_if = nullptr;
+  /// The longest wait that a server may ask for, by the trailer grpc-retry-pushback-ms or by google.rpc.RetryInfo.
+  absl::Duration max_pushback = absl::Seconds(30);
 };
 
 namespace policy {
@@ -51,10 +61,17 @@ inline absl::Status Validate(const RetryPolicy& policy) {
     return absl::InvalidArgumentError(
         detail::Cat("retry.max_attempts is ", policy.max_attempts, "; expected at least 1"));
   }
-  if (policy.initial_backoff < absl::ZeroDuration() || policy.max_backoff < absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(detail::Cat("retry backoffs are ", absl::FormatDuration(policy.initial_backoff),
-                                                  " and ", absl::FormatDuration(policy.max_backoff),
-                                                  "; expected no negative ones"));
+  const struct {
+    const char* name;
+    absl::Duration value;
+  } durations[] = {{"initial_backoff", policy.initial_backoff},
+                   {"max_backoff", policy.max_backoff},
+                   {"max_pushback", policy.max_pushback}};
+  for (const auto& [name, value] : durations) {
+    if (value < absl::ZeroDuration()) {
+      return absl::InvalidArgumentError(
+          detail::Cat("retry.", name, " is ", absl::FormatDuration(value), "; expected no negative duration"));
+    }
   }
   if (!(policy.backoff_multiplier >= 1.0)) {
     return absl::InvalidArgumentError(
@@ -65,10 +82,12 @@ inline absl::Status Validate(const RetryPolicy& policy) {
 
 /// One failed attempt, as far as the decision depends on it.
 struct Failure {
-  absl::StatusCode code;
-  bool attempt_timed_out;    ///< by its own CallOptions::attempt_timeout, with total time left
-  bool final;                ///< nothing is to be repeated: a part of the reply was handed out, or the failure is local
-  absl::Duration remaining;  ///< of the total deadline
+  /// Whether another attempt may help: by the code, the predicate, or since the attempt's own timeout expired.
+  bool retryable = true;
+  /// False only where it is proven that no server saw it.
+  bool reached_server = true;
+  /// How long the server asked to be left alone; negative: do not come back (gRFC A6).
+  std::optional<absl::Duration> pushback = std::nullopt;
 };
 
 struct Decision {
@@ -80,21 +99,28 @@ struct Decision {
 /// The retry state of one call. Pure: time and randomness come in as arguments.
 class Retry {
  public:
-  Retry(const RetryPolicy& policy, bool idempotent)
+  /// The policy and the budget outlive it.
+  Retry(const RetryPolicy& policy, Budget& budget, bool idempotent)
       : backoff_(policy.initial_backoff, policy.max_backoff, policy.backoff_multiplier),
-        codes_(policy.retryable_codes),
+        max_pushback_(policy.max_pushback),
+        budget_(budget),
         left_(policy.max_attempts - 1),
         idempotent_(idempotent) {}
 
-  /// `unit` is uniform in [0, 1).
-  Decision OnFailure(const Failure& failure, double unit) {
-    if (failure.remaining <= absl::ZeroDuration()) return Stop(CallInfo::Reason::kDeadline);
-    if (failure.final || !(failure.attempt_timed_out || codes_.contains(failure.code)))
-      return Stop(CallInfo::Reason::kPermanent);
-    if (!idempotent_) return Stop(CallInfo::Reason::kNotIdempotent);
+  /// `remaining` is what is left of the total deadline, `unit` is uniform in [0, 1).
+  Decision OnFailure(const Failure& failure, absl::Duration remaining, double unit, TimePoint now) {
+    if (remaining <= absl::ZeroDuration()) return Stop(CallInfo::Reason::kDeadline);
+    if (!failure.retryable) return Stop(CallInfo::Reason::kPermanent);
+    if (!idempotent_ && failure.reached_server) return Stop(CallInfo::Reason::kNotIdempotent);
     if (left_ <= 0) return Stop(CallInfo::Reason::kAttemptsExhausted);
-    const absl::Duration delay = backoff_.Next(unit);
-    if (delay >= failure.remaining) return Stop(CallInfo::Reason::kDeadline);
+    absl::Duration delay = backoff_.Next(unit);
+    if (failure.pushback.has_value()) {
+      if (*failure.pushback < absl::ZeroDuration()) return Stop(CallInfo::Reason::kPushback);
+      // Not before the server wants it; the backoff's jitter on top keeps its clients apart.
+      delay += (std::min)(*failure.pushback, max_pushback_);
+    }
+    if (delay >= remaining) return Stop(CallInfo::Reason::kDeadline);
+    if (!budget_.Withdraw(now)) return Stop(CallInfo::Reason::kBudgetExhausted);
     --left_;
     return {true, delay, CallInfo::Reason::kNone};
   }
@@ -103,7 +129,8 @@ class Retry {
   static Decision Stop(CallInfo::Reason reason) { return {false, absl::ZeroDuration(), reason}; }
 
   Backoff backoff_;
-  StatusCodes codes_;
+  absl::Duration max_pushback_;
+  Budget& budget_;
   int left_;
   bool idempotent_;
 };

@@ -6,14 +6,24 @@
 
 #include <absl/status/status.h>
 #include <absl/strings/escaping.h>
+#include <absl/strings/match.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/string_view.h>
+#include <absl/time/time.h>
 #include <grpcpp/support/status.h>
 #include <grpcpp/support/string_ref.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 #include "inferwire/detail/text.h"
+#include "inferwire/error_details.h"
 #include "inferwire/status.h"
 
 namespace inferwire {
@@ -37,6 +47,31 @@ inline Metadata FromGrpc(const std::multimap<grpc::string_ref, grpc::string_ref>
     out.emplace_back(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
   }
   return out;
+}
+
+/// How long the server asked to be left alone, negative where it asked not to be tried again: the trailer
+/// grpc-retry-pushback-ms (gRFC A6, where a value that is no number means the latter), else google.rpc.RetryInfo.
+inline std::optional<absl::Duration> Pushback(const std::multimap<grpc::string_ref, grpc::string_ref>& trailers,
+                                              const std::vector<ErrorDetail>& details) {
+  if (const auto found = trailers.find("grpc-retry-pushback-ms"); found != trailers.end()) {
+    std::int32_t ms = 0;
+    const bool number = absl::SimpleAtoi(absl::string_view(found->second.data(), found->second.size()), &ms);
+    return absl::Milliseconds(number ? ms : -1);
+  }
+  for (const ErrorDetail& detail : details) {
+    if (const auto* info = std::get_if<RetryInfo>(&detail)) {
+      return (std::max)(info->retry_delay, absl::ZeroDuration());
+    }
+  }
+  return std::nullopt;
+}
+
+/// Whether an error says that a message exceeds a limit, this side's or the server's: the same message will again.
+/// gRPC has no other sign for it than these words of its C++, Go and Java libraries.
+inline bool MessageTooLarge(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kResourceExhausted &&
+         (absl::StrContains(status.message(), "message larger than max") ||
+          absl::StrContains(status.message(), "message exceeds maximum size"));
 }
 
 /// INVALID_ARGUMENT naming the first entry that HTTP/2 cannot carry: gRPC aborts the process on those.

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Time as the client counts it: monotonic, saturating where a duration is infinite, and replaceable in tests.
+#ifndef INFERWIRE_CLOCK_H_
+#define INFERWIRE_CLOCK_H_
+
+#include <absl/functional/any_invocable.h>
+#include <absl/time/time.h>
+
+#include <chrono>
+
+namespace inferwire {
+inline namespace v0 {
+
+/// A point of the monotonic clock; `TimePoint::max()` is never.
+using TimePoint = std::chrono::steady_clock::time_point;
+
+/// `from` + `wait`; never where the sum does not fit.
+inline TimePoint After(TimePoint from, absl::Duration wait) {
+  const absl::Duration left = absl::FromChrono(TimePoint::max() - from);
+  return wait >= left ? TimePoint::max() : from + absl::ToChronoNanoseconds(wait);
+}
+
+inline absl::Duration Between(TimePoint from, TimePoint to) {
+  return to == TimePoint::max() ? absl::InfiniteDuration() : absl::FromChrono(to - from);
+}
+
+/// What a client takes its time from where that is not the machine's: testing::FakeClock. Safe from any thread.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  virtual TimePoint Now() const = 0;
+  /// Has `ring` called, once, when the time is `at`; whatever was set for `key` before is forgotten. `TimePoint::max()`
+  /// only forgets. `ring` does not call back into the clock.
+  virtual void SetAlarm(const void* key, TimePoint at, absl::AnyInvocable<void()> ring) = 0;
+};
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_CLOCK_H_
