@@ -7,6 +7,7 @@
 #include <absl/container/inlined_vector.h>
 #include <absl/status/status.h>
 #include <absl/strings/str_cat.h>
+#include <absl/time/clock.h>
 #include <absl/time/time.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/server_context.h>

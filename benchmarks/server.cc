@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the benchmarks call, in a process of its own: it sends requests back as they are, so that nearly all of the time
+// measured is spent in the client and in gRPC.
+#include <grpcpp/alarm.h>
+#include <grpcpp/grpcpp.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "inferwire/inference.grpc.pb.h"
+
+namespace {
+
+class Echo final : public inference::Inference::CallbackService {
+ public:
+  Echo(int slow_every, std::chrono::milliseconds slow_by) : slow_every_(slow_every), slow_by_(slow_by) {}
+
+  // A request that asks to never be answered, by its text "never", is not.
+  grpc::ServerUnaryReactor* RunInference(grpc::CallbackServerContext* context, const inference::Request* request,
+                                         inference::Response* response) override {
+    *response->mutable_output() = request->input();
+    if (request->text() == "never") return new Silent;
+    if (slow_every_ > 0 && count_.fetch_add(1) % slow_every_ == 0) return new Late(slow_by_);
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status());
+    return reactor;
+  }
+
+  // As many messages as the first dimension says.
+  grpc::ServerWriteReactor<inference::Response>* StreamInference(grpc::CallbackServerContext*,
+                                                                 const inference::Request* request) override {
+    return new Stream(*request);
+  }
+
+ private:
+  struct Silent final : grpc::ServerUnaryReactor {
+    void OnCancel() override { Finish(grpc::Status::CANCELLED); }
+    void OnDone() override { delete this; }
+  };
+  struct Late final : grpc::ServerUnaryReactor {
+    explicit Late(std::chrono::milliseconds by) {
+      alarm.Set(std::chrono::system_clock::now() + by, [this](bool) { Finish(grpc::Status()); });
+    }
+    void OnDone() override { delete this; }
+    grpc::Alarm alarm;
+  };
+  struct Stream final : grpc::ServerWriteReactor<inference::Response> {
+    explicit Stream(const inference::Request& request) : left(request.shape_size() > 0 ? request.shape(0) : 0) {
+      *message.mutable_output() = request.input();
+      Next();
+    }
+    void Next() {
+      if (left-- > 0) {
+        StartWrite(&message);
+      } else {
+        Finish(grpc::Status());
+      }
+    }
+    void OnWriteDone(bool ok) override {
+      if (!ok) left = 0;
+      Next();
+    }
+    void OnDone() override { delete this; }
+    inference::Response message;
+    std::int64_t left;
+  };
+
+  const int slow_every_;
+  const std::chrono::milliseconds slow_by_;
+  std::atomic<int> count_{0};
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("The benchmarks' server: echoes on a free port of loopback, tells its target, ends when its input does");
+  int slow_every = 0;
+  int slow_ms = 50;
+  app.add_option("--slow-every", slow_every, "every so many unary calls, one is late")->check(CLI::NonNegativeNumber);
+  app.add_option("--slow-ms", slow_ms, "by so many milliseconds")->check(CLI::NonNegativeNumber);
+  CLI11_PARSE(app, argc, argv);
+
+  Echo echo(slow_every, std::chrono::milliseconds(slow_ms));
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(&echo);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    std::cerr << "inferwire-bench-server: cannot listen on 127.0.0.1\n";
+    return 1;
+  }
+  std::cout << "127.0.0.1:" << port << std::endl;
+  std::string line;
+  while (std::getline(std::cin, line)) {
+  }
+  server->Shutdown(std::chrono::system_clock::now());
+  return 0;
+}
