@@ -163,7 +163,7 @@ class Client {
     return Stream<Rpc<Method>>(request, std::move(options));
   }
 
-  /// Opens a call that takes a stream of requests. Never tried again by itself.
+  /// Opens a call that takes a stream of requests. Tried again only as long as nothing of it reached a server.
   template <ClientStreamRpc R>
   RequestStream<typename R::Request, typename R::Response> Upload(CallOptions options = {}) const {
     return RequestStream<typename R::Request, typename R::Response>(OpenStream(R::path(), std::move(options)));
@@ -173,7 +173,7 @@ class Client {
     return Upload<Rpc<Method>>(std::move(options));
   }
 
-  /// Opens a bidirectional call. Never tried again by itself.
+  /// Opens a bidirectional call. Tried again only as long as nothing of it reached a server.
   template <BidiStreamRpc R>
   Session<typename R::Request, typename R::Response> Open(CallOptions options = {}) const {
     return Session<typename R::Request, typename R::Response>(OpenStream(R::path(), std::move(options)),

@@ -55,7 +55,7 @@ struct CallInfo {
   };
 
   Reason reason = Reason::kNone;
-  std::vector<Attempt> attempts;     ///< in the order they ended
+  std::vector<Attempt> attempts;     ///< in the order they were started
   std::vector<ErrorDetail> details;  ///< google.rpc.*, of the last attempt; unknown and malformed ones are left out
   Metadata initial_metadata;         ///< the server's, of the last attempt
   Metadata trailing_metadata;        ///< the server's, of the last attempt

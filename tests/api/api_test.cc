@@ -5,6 +5,7 @@
 #include <inferwire/contract/open_inference.h>
 #include <inferwire/contract/simple.h>
 #include <inferwire/inference.h>
+#include <inferwire/testing/fake_server.h>
 
 #include <array>
 #include <iostream>
@@ -137,6 +138,8 @@ TEST_CASE("deadlines, retries and cancellation are set per client and per call",
                 .max_backoff = absl::Seconds(2),
                 .backoff_multiplier = 1.6,
                 .retryable_codes = {absl::StatusCode::kUnavailable}},
+      .retry_budget = {.ratio = 0.1, .min_per_second = 2},
+      .hedge = inferwire::HedgePolicy{.delay = absl::Milliseconds(50), .max_hedges = 1, .max_ratio = 0.05},
   };
   const auto client = inferwire::Client::Create(options);
   REQUIRE(client.ok());
@@ -157,6 +160,24 @@ TEST_CASE("deadlines, retries and cancellation are set per client and per call",
   CHECK(told.reason == inferwire::CallInfo::Reason::kPermanent);
   CHECK(told.attempts.size() == 1);
   CHECK(info.attempts.size() == 1);
+  CHECK(told.details.empty());
+}
+
+TEST_CASE("a fake server answers as the test scripts it", "[api]") {
+  inference::Response response;
+  response.set_text("ready");
+  inferwire::testing::FakeServer fake;
+  fake.On<&Inference::RunInference>()
+      .Fail(absl::UnavailableError("warming up"))
+      .Times(2)
+      .Then()
+      .Delay(absl::Milliseconds(5))
+      .Reply(response);
+  auto client = inferwire::Client::Create({.targets = {fake.target()}, .credentials = inferwire::Insecure()});
+  const auto reply = client->Call<&Inference::RunInference>(inference::Request());
+  REQUIRE(reply.ok());
+  CHECK(reply->text() == "ready");
+  CHECK(fake.calls<&Inference::RunInference>() == 3);
 }
 
 TEST_CASE("inference is tensors in and tensors out, whatever the contract", "[api]") {
