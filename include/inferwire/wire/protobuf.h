@@ -36,7 +36,7 @@ inline absl::StatusOr<Payload> Encode(const google::protobuf::MessageLite& messa
   }
   grpc::Slice slice(size);
   // The slice is new and nobody else's: writing into it is what gRPC's own protobuf writer does.
-  message.SerializeWithCachedSizesToArray(const_cast<std::uint8_t*>(slice.begin()));
+  static_cast<void>(message.SerializeWithCachedSizesToArray(const_cast<std::uint8_t*>(slice.begin())));
   return Payload(std::move(slice));
 }
 
