@@ -43,7 +43,7 @@ class Register {
       const auto bytes = call.Read();
       if (!bytes.has_value()) return grpc::Status(grpc::StatusCode::CANCELLED, "no request came");
       inference::Request request;
-      request.ParseFromString(*bytes);
+      if (!request.ParseFromString(*bytes)) return grpc::Status(grpc::StatusCode::INTERNAL, "unparsable");
       {
         std::lock_guard lock(mutex_);
         ++done_[request.id()];
@@ -169,7 +169,7 @@ TEST_CASE("2000 calls over connections that go away: none fails, none doubled", 
   fake.On<&Inference::RunInference>().Do([&](inferwire::testing::Call& call) {
     const auto bytes = call.Read();
     inference::Request request;
-    if (bytes.has_value()) request.ParseFromString(*bytes);
+    if (!bytes.has_value() || !request.ParseFromString(*bytes)) return grpc::Status(grpc::StatusCode::INTERNAL, "none");
     if (++count % 50 == 0) call.GoAway(/*processed=*/true);
     inference::Response response;
     response.set_id(request.id());

@@ -463,7 +463,7 @@ TEST_CASE("a fake server runs what no step can say", "[testing]") {
   FakeServer fake;
   fake.On<&Inference::RunInference>().Do([](inferwire::testing::Call& call) {
     inference::Request request;
-    request.ParseFromString(call.Read().value_or(""));
+    CHECK(request.ParseFromString(call.Read().value_or("")));
     call.AddTrailer("x-path", call.path());
     call.Write(Say(request.text() + "!"));
     return grpc::Status();
