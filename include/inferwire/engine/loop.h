@@ -84,6 +84,10 @@ class Loop {
   void Arm(Timer& timer, TimePoint at) {
     if (timer.clock_ != nullptr) {
       if (at != TimePoint::max()) {
+        // What the caller has written so far is to be seen by the thread that turns the loop, here as below.
+        {
+          std::lock_guard lock(mutex_);
+        }
         return timer.clock_->SetAlarm(&timer, at, [this, &timer, owner = detail::Ref<TimerOwner>(&timer.owner_)] {
           ArmHere(timer, TimePoint::min());  // now
         });
