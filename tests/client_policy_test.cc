@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -362,9 +363,11 @@ TEST_CASE("a call ends at its deadline though the server neither reads nor answe
 }
 
 TEST_CASE("each attempt tells the server what is left of the deadline", "[policy][client]") {
-  FakeServer fake;
+  std::mutex mutex;
   std::vector<absl::Duration> left;
+  FakeServer fake;
   fake.On<&Inference::RunInference>().Do([&](inferwire::testing::Call& call) {
+    std::lock_guard lock(mutex);
     left.push_back(call.TimeLeft());
     return grpc::Status(grpc::StatusCode::UNAVAILABLE, "no");
   });
@@ -377,6 +380,7 @@ TEST_CASE("each attempt tells the server what is left of the deadline", "[policy
   REQUIRE(clock->WaitUntilDueWithin(absl::Seconds(2)));
   clock->Advance(absl::Seconds(2));
   CHECK_FALSE(std::move(future).Get().ok());
+  std::lock_guard lock(mutex);
   REQUIRE(left.size() == 2);
   const absl::Duration kRounding = absl::Milliseconds(200);  // gRPC sends three digits, rounded up
   CHECK(left[0] > absl::Seconds(19));
@@ -429,16 +433,21 @@ class Relaying final : public inference::Inference::Service {
 }  // namespace
 
 TEST_CASE("a handler's call inherits the handler's deadline", "[policy][client]") {
-  FakeServer behind;
+  std::mutex mutex;
   absl::Duration left;
+  FakeServer behind;
   behind.On<&Inference::RunInference>().Do([&](inferwire::testing::Call& call) {
-    left = call.TimeLeft();
+    {
+      std::lock_guard lock(mutex);
+      left = call.TimeLeft();
+    }
     call.Write(Reply("from behind"));
     return grpc::Status();
   });
   Relaying front(Connect(behind.target(), {.timeout = absl::Minutes(10)}));
   const Client client = Connect(front.target());
   CHECK(client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Seconds(30)})->text() == "from behind");
+  std::lock_guard lock(mutex);
   CHECK(left <= absl::Seconds(31));
   CHECK(left > absl::Seconds(20));
 }

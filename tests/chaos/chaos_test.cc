@@ -129,8 +129,8 @@ ClientOptions Options(bool idempotent) {
 void NoneLostNoneDoubled(const std::function<void(FakeServer&, std::mt19937&)>& disturb) {
   for (const bool idempotent : {false, true}) {
     CAPTURE(idempotent);
+    Register served;  // outlives those who write in it
     FakeServer fake;
-    Register served;
     served.Script(fake);
     const Client client = Connect(fake.target(), Options(idempotent));
     const auto outcomes = Storm(client, [&](std::mt19937& generator) { disturb(fake, generator); });
@@ -164,8 +164,8 @@ TEST_CASE("2000 calls while connections are reset: none lost, none doubled", "[c
 }
 
 TEST_CASE("2000 calls over connections that go away: none fails, none doubled", "[chaos]") {
-  FakeServer fake;
   std::atomic<int> count{0};
+  FakeServer fake;
   fake.On<&Inference::RunInference>().Do([&](inferwire::testing::Call& call) {
     const auto bytes = call.Read();
     inference::Request request;
@@ -183,8 +183,8 @@ TEST_CASE("2000 calls over connections that go away: none fails, none doubled", 
 }
 
 TEST_CASE("2000 calls while a server freezes and thaws: each ends in time", "[chaos]") {
-  FakeServer fake;
   Register served;
+  FakeServer fake;
   served.Script(fake);
   ClientOptions options = Options(/*idempotent=*/true);
   options.attempt_timeout = absl::Milliseconds(200);
@@ -198,8 +198,8 @@ TEST_CASE("2000 calls while a server freezes and thaws: each ends in time", "[ch
 }
 
 TEST_CASE("2000 calls shared by a live server and one that dies again and again: all answered", "[chaos]") {
-  FakeServer steady, shaky;
   Register served;
+  FakeServer steady, shaky;
   served.Script(steady);
   served.Script(shaky);
   ClientOptions options = Options(/*idempotent=*/true);
@@ -321,8 +321,8 @@ TEST_CASE("calls into a black hole end at their deadline, and fail over from it"
     CHECK(info.latency < absl::Milliseconds(800));
   }
   SECTION("with a live server beside it, every call is answered") {
+    Register served;  // outlives those who write in it
     FakeServer fake;
-    Register served;
     served.Script(fake);
     ClientOptions options = Options(/*idempotent=*/true);
     options.targets = {"10.255.0.2:80", fake.target()};
