@@ -6,9 +6,10 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
+#include <absl/time/clock.h>
 #include <absl/time/time.h>
-#include <grpcpp/create_channel.h>
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,7 +19,7 @@
 #include <vector>
 
 #include "inferwire/call_options.h"
-#include "inferwire/channel/channel.h"
+#include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/engine.h"
@@ -120,14 +121,35 @@ class Client {
   /// the option or the file.
   static absl::StatusOr<Client> Create(ClientOptions options) {
     if (absl::Status status = detail::Validate(options); !status.ok()) return status;
-    absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> credentials = options.credentials.Build();
-    if (!credentials.ok()) return credentials.status();
-    const grpc::ChannelArguments arguments = channel::Arguments(static_cast<int>(options.max_receive_message_bytes));
-    std::vector<std::unique_ptr<channel::Channel>> channels;
-    for (const std::string& target : options.targets) {
-      channels.push_back(std::make_unique<channel::Channel>(target, *credentials, arguments));
+    absl::StatusOr<Credentials::Built> built = options.credentials.Build();
+    if (!built.ok()) return built.status();
+    channel::Connector connector(built->credentials, built->identity, options.pool,
+                                 static_cast<int>(options.max_receive_message_bytes));
+    return Client(std::make_shared<engine::Engine>(std::move(options), std::move(connector)));
+  }
+
+  /// Connects to every target, so that the first calls need not wait for it. OK once the connections that are kept open
+  /// (PoolPolicy::min_channels each) stand; DEADLINE_EXCEEDED after `timeout`, naming the targets that are missing.
+  /// Blocks.
+  absl::Status WaitUntilReady(absl::Duration timeout) const {
+    const auto deadline = timeout == absl::InfiniteDuration() ? std::chrono::system_clock::time_point::max()
+                                                              : absl::ToChronoTime(absl::Now() + timeout);
+    std::string missing;
+    for (const auto& target : engine_->pool().targets()) {
+      if (target->endpoint->WaitUntilConnected(deadline)) continue;
+      missing += detail::Cat(missing.empty() ? "" : ", ", target->endpoint->target());
     }
-    return Client(std::make_shared<engine::Engine>(std::move(options), std::move(channels)));
+    if (missing.empty()) return absl::OkStatus();
+    return absl::DeadlineExceededError(
+        detail::Cat("no connection within ", absl::FormatDuration(timeout), " to ", missing));
+  }
+
+  /// From now on calls go to these targets, for every copy of this client; those in flight go on where they are. What
+  /// is known of targets that stay is kept. INVALID_ARGUMENT as from Create, and nothing is changed then.
+  absl::Status SetTargets(const std::vector<std::string>& targets) const {
+    if (absl::Status status = detail::ValidateTargets(targets); !status.ok()) return status;
+    engine_->SetTargets(targets);
+    return absl::OkStatus();
   }
 
   /// Calls and waits for the reply.

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "inferwire/channel/outlier.h"
+#include "inferwire/channel/pool.h"
 #include "inferwire/channel/target.h"
 #include "inferwire/clock.h"
 #include "inferwire/credentials.h"
@@ -31,7 +33,7 @@ namespace inferwire {
 inline namespace v0 {
 
 struct ClientOptions {
-  /// Any gRPC targets: host:port, dns:///host:port, unix:path, xds:///name. Several are used in turn.
+  /// Any gRPC targets: host:port, dns:///host:port, unix:path, xds:///name. Several: see `target_order`.
   std::vector<std::string> targets = {};
   /// TLS with the system's roots, since plaintext should be a decision: `Insecure()`.
   Credentials credentials = {};
@@ -51,6 +53,12 @@ struct ClientOptions {
   /// Extra attempts beside slow ones. Off, since they cost load: turn it on where the tail matters and servers are
   /// many.
   std::optional<HedgePolicy> hedge = std::nullopt;
+  /// The connections to each target.
+  PoolPolicy pool = {};
+  /// Which targets are left out for a while.
+  OutlierPolicy outliers = {};
+  /// What several targets are to one another.
+  TargetOrder target_order = TargetOrder::kBalanced;
   /// Sent with every attempt of every call.
   Metadata metadata = {};
   /// The largest reply taken, in bytes; what exceeds it ends the call with RESOURCE_EXHAUSTED. gRPC's own default of
@@ -68,13 +76,18 @@ struct ClientOptions {
 
 namespace detail {
 
-/// INVALID_ARGUMENT naming the field, what was given and what was expected.
-inline absl::Status Validate(const ClientOptions& options) {
-  if (options.targets.empty())
+inline absl::Status ValidateTargets(const std::vector<std::string>& targets) {
+  if (targets.empty())
     return absl::InvalidArgumentError("targets is empty; expected at least one, such as \"localhost:50051\"");
-  for (const std::string& target : options.targets) {
+  for (const std::string& target : targets) {
     if (absl::Status status = channel::ValidateTarget(target); !status.ok()) return status;
   }
+  return absl::OkStatus();
+}
+
+/// INVALID_ARGUMENT naming the field, what was given and what was expected.
+inline absl::Status Validate(const ClientOptions& options) {
+  if (absl::Status status = ValidateTargets(options.targets); !status.ok()) return status;
   const struct {
     const char* name;
     absl::Duration value;
@@ -93,6 +106,8 @@ inline absl::Status Validate(const ClientOptions& options) {
     return absl::InvalidArgumentError(detail::Cat("max_receive_message_bytes is ", options.max_receive_message_bytes,
                                                   "; expected 1 to 2147483647, the most that gRPC can receive"));
   }
+  if (absl::Status status = channel::Validate(options.pool); !status.ok()) return status;
+  if (absl::Status status = channel::Validate(options.outliers); !status.ok()) return status;
   if (absl::Status status = policy::Validate(options.retry); !status.ok()) return status;
   if (absl::Status status = policy::Validate(options.retry_budget); !status.ok()) return status;
   if (options.hedge.has_value()) {

@@ -37,9 +37,15 @@ class Credentials {
 
   bool secure() const { return tls_.has_value(); }
 
-  /// The credentials as gRPC takes them. NOT_FOUND or INVALID_ARGUMENT, naming the file and what is wrong with it.
-  absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Build() const {
-    if (!tls_.has_value()) return grpc::InsecureChannelCredentials();
+  /// The credentials as gRPC takes them, and what tells them from others: connections may be shared where it agrees.
+  struct Built {
+    std::shared_ptr<grpc::ChannelCredentials> credentials;
+    std::string identity;
+  };
+
+  /// NOT_FOUND or INVALID_ARGUMENT, naming the file and what is wrong with it.
+  absl::StatusOr<Built> Build() const {
+    if (!tls_.has_value()) return Built{grpc::InsecureChannelCredentials(), "insecure"};
     if (tls_->certificate_chain_file.empty() != tls_->private_key_file.empty()) {
       return absl::InvalidArgumentError(tls_->private_key_file.empty()
                                             ? detail::Cat("TLS: certificate_chain_file '", tls_->certificate_chain_file,
@@ -64,7 +70,9 @@ class Credentials {
       if (file.path.empty()) continue;
       if (absl::Status read = ReadPem(file.field, file.path, file.marker, file.contents); !read.ok()) return read;
     }
-    return grpc::SslCredentials(options);
+    std::string identity = "tls";
+    for (const auto& file : files) identity += detail::Cat("\n", file.contents->size(), "\n", *file.contents);
+    return Built{grpc::SslCredentials(options), std::move(identity)};
   }
 
  private:

@@ -34,6 +34,12 @@ using namespace inferwire_test;  // NOLINT
 namespace {
 
 constexpr int kCalls = 2000;
+// The disturbances keep their pace while the calls take ten times as long: many may fail, but none may be lost.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kSlow = true;
+#else
+constexpr bool kSlow = false;
+#endif
 
 // Counts what was done for whom.
 class Register {
@@ -143,7 +149,7 @@ void NoneLostNoneDoubled(const std::function<void(FakeServer&, std::mt19937&)>& 
     }
     UNSCOPED_INFO("failed: " << failures);
     // What may be tried again gets through; what may not fails at times, but not mostly.
-    CHECK(failures <= (idempotent ? kCalls / 50 : kCalls / 2));
+    if (!kSlow) CHECK(failures <= (idempotent ? kCalls / 50 : kCalls / 2));
   }
 }
 
@@ -194,7 +200,8 @@ TEST_CASE("2000 calls while a server freezes and thaws: each ends in time", "[ch
     std::this_thread::sleep_for(std::chrono::milliseconds(generator() % 50));
     fake.ResumeReading();
   });
-  CHECK(Failures(outcomes) <= kCalls / 50);
+  const int failures = Failures(outcomes);
+  if (!kSlow) CHECK(failures <= kCalls / 50);
 }
 
 TEST_CASE("2000 calls shared by a live server and one that dies again and again: all answered", "[chaos]") {
@@ -211,7 +218,8 @@ TEST_CASE("2000 calls shared by a live server and one that dies again and again:
     std::this_thread::sleep_for(std::chrono::milliseconds(generator() % 30));
     shaky.Start();
   });
-  CHECK(Failures(outcomes) == 0);
+  const int failures = Failures(outcomes);
+  if (!kSlow) CHECK(failures == 0);
 }
 
 namespace {
@@ -294,7 +302,7 @@ TEST_CASE("2000 calls while a real server is killed and started again: none lost
     CHECK(InfoOf(status).reason != CallInfo::Reason::kNone);
   }
   CHECK(kills >= 1);
-  CHECK(failures <= kCalls / 50);
+  if (!kSlow) CHECK(failures <= kCalls / 50);
 }
 
 // Run by tests/chaos/black_hole, in a network namespace where whatever is sent to 10.255.0.0/16 is gone.
@@ -329,6 +337,6 @@ TEST_CASE("calls into a black hole end at their deadline, and fail over from it"
     options.credentials = inferwire::Insecure();
     options.attempt_timeout = absl::Milliseconds(100);
     const Client client = *Client::Create(options);
-    CHECK(Failures(Storm(client, [](std::mt19937&) {})) == 0);
+    CHECK(Failures(Storm(client, [](std::mt19937&) {})) <= (kSlow ? kCalls / 50 : 0));
   }
 }

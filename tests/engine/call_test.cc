@@ -35,8 +35,8 @@ class ScriptedCall final : public engine::Call {
 
   class ScriptedAttempt final : public Attempt {
    public:
-    ScriptedAttempt(ScriptedCall& call, inferwire::channel::Channel& channel, int number, TimePoint now, TimePoint due)
-        : Attempt(call, channel, number, now, due), seen_(call.seen_) {
+    ScriptedAttempt(ScriptedCall& call, inferwire::channel::Lease lease, int number, TimePoint now, TimePoint due)
+        : Attempt(call, std::move(lease), number, now, due), seen_(call.seen_) {
       ++seen_.alive;
     }
     ~ScriptedAttempt() override { --seen_.alive; }
@@ -68,8 +68,8 @@ class ScriptedCall final : public engine::Call {
   ~ScriptedCall() override { --seen_.alive; }
 
  private:
-  Attempt* NewAttempt(inferwire::channel::Channel& channel, int number, TimePoint now, TimePoint due) override {
-    return new ScriptedAttempt(*this, channel, number, now, due);
+  Attempt* NewAttempt(inferwire::channel::Lease lease, int number, TimePoint now, TimePoint due) override {
+    return new ScriptedAttempt(*this, std::move(lease), number, now, due);
   }
   void OnOtherTimer(std::unique_lock<std::mutex>, engine::Timer&) override {}
   void OnEnd(absl::Status status) override {
@@ -115,6 +115,8 @@ class CountingObserver final : public inferwire::Observer {
   };
 };
 
+inferwire::channel::Connector Connector() { return {grpc::InsecureChannelCredentials(), "insecure", {}, 1 << 20}; }
+
 const std::string kPath = "/test.Service/Method";
 
 struct World {
@@ -122,13 +124,11 @@ struct World {
     options.clock = clock;
     options.observer = observer;
     options.random = [] { return 0.5; };
-    std::vector<std::unique_ptr<inferwire::channel::Channel>> channels;
-    for (const char* target : {"first:1", "second:1"}) {
-      channels.push_back(std::make_unique<inferwire::channel::Channel>(target, grpc::InsecureChannelCredentials(),
-                                                                       grpc::ChannelArguments()));
-    }
+    options.targets = {"first:1", "second:1"};
+    options.outliers.consecutive_failures = 0;
+    options.outliers.failure_rate = 1;
     const absl::Duration timeout = call_options.timeout.value_or(options.timeout);
-    client = std::make_shared<engine::Engine>(std::move(options), std::move(channels));
+    client = std::make_shared<engine::Engine>(std::move(options), Connector());
     call = inferwire::detail::MakeRef<ScriptedCall>(
         client, loop, engine::Call::Spec{kPath, {}, std::move(call_options), timeout}, seen);
   }
@@ -312,10 +312,8 @@ TEST_CASE("an observer's illegal metadata ends the call, and says whose it is", 
   World world({});
   ClientOptions options;
   options.observer = std::make_shared<Bad>();
-  std::vector<std::unique_ptr<inferwire::channel::Channel>> channels;
-  channels.push_back(std::make_unique<inferwire::channel::Channel>("first:1", grpc::InsecureChannelCredentials(),
-                                                                   grpc::ChannelArguments()));
-  const auto client = std::make_shared<engine::Engine>(options, std::move(channels));
+  options.targets = {"first:1"};
+  const auto client = std::make_shared<engine::Engine>(options, Connector());
   ScriptedCall::Seen seen;
   inferwire::detail::MakeRef<ScriptedCall>(client, world.loop, engine::Call::Spec{kPath, {}, {}, absl::Seconds(1)},
                                            seen)

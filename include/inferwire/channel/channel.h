@@ -10,6 +10,7 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -38,7 +39,8 @@ class Channel {
         spelling_(Unmistakable(target_)),
         credentials_(std::move(credentials)),
         arguments_(std::move(arguments)),
-        stub_(Connect(/*core_retries=*/false)) {}
+        channel_(Connect(/*core_retries=*/false)),
+        stub_(channel_) {}
 
   const std::string& target() const { return target_; }
   /// For calls that may run twice: without gRPC's own retry layer, which costs a tenth of a small call, and hides from
@@ -50,6 +52,13 @@ class Channel {
     std::call_once(careful_once_, [this] { careful_.emplace(Connect(/*core_retries=*/true)); });
     return *careful_;
   }
+
+  void Begin() { in_flight_.fetch_add(1, std::memory_order_relaxed); }
+  void End() { in_flight_.fetch_sub(1, std::memory_order_relaxed); }
+  int in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
+
+  /// Connects, and waits for it; false if that takes too long.
+  bool WaitForConnected(std::chrono::system_clock::time_point deadline) { return channel_->WaitForConnected(deadline); }
 
   /// Whether an attempt that ended with `code` and whose context tells of `peer` provably never reached a server: gRPC
   /// gives an attempt that was never bound to a connection the target's text for a peer. For UNAVAILABLE alone, since
@@ -82,13 +91,15 @@ class Channel {
   const std::string spelling_;  // for gRPC
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const grpc::ChannelArguments arguments_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  std::atomic<int> in_flight_{0};
   Stub stub_;
   std::once_flag careful_once_;
   std::optional<Stub> careful_;
 };
 
 /// What all channels of a client are made with. `max_receive_bytes` bounds one reply.
-inline grpc::ChannelArguments Arguments(int max_receive_bytes) {
+inline grpc::ChannelArguments Arguments(int max_receive_bytes, int max_reconnect_backoff_ms, int idle_timeout_ms) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(max_receive_bytes);
   arguments.SetMaxSendMessageSize(-1);  // the server's limit decides
@@ -96,35 +107,15 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes) {
   // gRPC waits up to two minutes between connection attempts; a restarted server is to be used within a second.
   // The keys are spelled out, since gRPC moved the macros that name them from one header to another.
   arguments.SetInt("grpc.initial_reconnect_backoff_ms", 100);
-  arguments.SetInt("grpc.min_reconnect_backoff_ms", 1000);  // also how long one connection attempt may take
-  arguments.SetInt("grpc.max_reconnect_backoff_ms", 1000);
+  arguments.SetInt("grpc.min_reconnect_backoff_ms", 1000);  // how long one attempt to connect may take at least
+  arguments.SetInt("grpc.max_reconnect_backoff_ms", max_reconnect_backoff_ms);
+  arguments.SetInt("grpc.client_idle_timeout_ms", idle_timeout_ms);
   // Nobody asks for this client's channelz pages, and keeping them costs a twentieth of a small call.
   arguments.SetInt("grpc.enable_channelz", 0);
   // Error details travel in trailers, and 8 KiB, gRPC's default, is little for them.
   arguments.SetInt("grpc.max_metadata_size", 64 * 1024);
   return arguments;
 }
-
-/// The channels of a client, one a target. Attempts take them in turn, so that the one after a failure goes elsewhere.
-class ChannelSet {
- public:
-  explicit ChannelSet(std::vector<std::unique_ptr<Channel>> channels) : channels_(std::move(channels)) {}
-
-  std::size_t size() const { return channels_.size(); }
-
-  /// Any channel but `avoid`, where there are several.
-  Channel& Pick(const Channel* avoid) {
-    Channel* picked = &Next();
-    if (picked == avoid) picked = &Next();
-    return *picked;
-  }
-
- private:
-  Channel& Next() { return *channels_[next_.fetch_add(1, std::memory_order_relaxed) % channels_.size()]; }
-
-  std::vector<std::unique_ptr<Channel>> channels_;
-  std::atomic<std::size_t> next_{0};
-};
 
 }  // namespace channel
 }  // namespace v0

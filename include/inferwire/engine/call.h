@@ -26,6 +26,7 @@
 
 #include "inferwire/call_options.h"
 #include "inferwire/channel/channel.h"
+#include "inferwire/channel/pool.h"
 #include "inferwire/clock.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/engine.h"
@@ -132,9 +133,9 @@ class Call : public TimerOwner, public Cancellable {
   /// last of them; the call only refers to it, and forgets it when it gives it up.
   class Attempt {
    public:
-    Attempt(Call& call, channel::Channel& channel, int number, TimePoint now, TimePoint due)
+    Attempt(Call& call, channel::Lease lease, int number, TimePoint now, TimePoint due)
         : call_(&call),
-          channel_(channel),
+          lease_(std::move(lease)),
           number_(number),
           started_(now),
           due_(due),
@@ -166,7 +167,7 @@ class Call : public TimerOwner, public Cancellable {
 
     int number() const { return number_; }
     grpc::ClientContext& context() { return context_; }
-    const channel::Channel& channel() const { return channel_; }
+    channel::Lease& lease() { return lease_; }
 
    protected:
     friend class Call;
@@ -174,8 +175,8 @@ class Call : public TimerOwner, public Cancellable {
     struct Context {
       grpc::ClientContext context;
     };
-    const detail::Ref<Call> call_;  // keeps the channel too
-    channel::Channel& channel_;
+    const detail::Ref<Call> call_;  // keeps the pool too
+    channel::Lease lease_;
     const int number_;
     const TimePoint started_;
     const TimePoint due_;
@@ -196,9 +197,11 @@ class Call : public TimerOwner, public Cancellable {
         started_(engine_->Now()) {}
 
   /// An exchange that is about to start. Under the lock.
-  virtual Attempt* NewAttempt(channel::Channel& channel, int number, TimePoint now, TimePoint due) = 0;
+  virtual Attempt* NewAttempt(channel::Lease lease, int number, TimePoint now, TimePoint due) = 0;
   /// Whether another attempt is out of the question, since a part of this one was used. Under the lock.
   virtual bool Committed() const { return false; }
+  /// Whether an attempt's duration tells how quick its target is.
+  virtual bool Timed() const { return true; }
   /// Whether attempts may run side by side.
   virtual bool MayHedge() const { return true; }
   /// A timer of the form's own. Takes the lock over.
@@ -235,6 +238,7 @@ class Call : public TimerOwner, public Cancellable {
     if (hedge_ != nullptr && hedge_->percentile.has_value()) {
       engine_->Latencies(spec_.path).Add(Between(attempt.started_, Now()));
     }
+    Judge(attempt, channel::Verdict::kAnswered);
     Record(attempt, absl::OkStatus(), std::nullopt);
     if (telling_) attempt.TellMetadata(info_);
     running_.erase(Find(attempt.number()));
@@ -249,6 +253,7 @@ class Call : public TimerOwner, public Cancellable {
       if (reason == CallInfo::Reason::kNone || reason == CallInfo::Reason::kPermanent) {
         GiveUp(*attempt);
       } else {
+        Judge(*attempt, reason == CallInfo::Reason::kDeadline ? channel::Verdict::kFailed : channel::Verdict::kNone);
         Record(*attempt, status, std::nullopt);
         attempt->Abandon();
       }
@@ -323,14 +328,14 @@ class Call : public TimerOwner, public Cancellable {
   }
 
   bool StartAttempt(std::unique_lock<std::mutex>& lock, TimePoint now, bool hedge) {
-    channel::Channel& channel = engine_->channels().Pick(last_channel_);
-    last_channel_ = &channel;
+    channel::Lease lease = engine_->pool().Pick(last_target_, now, [this] { return engine_->Random(); });
+    last_target_ = lease.id();
     const auto [number, due] = plan_->Start(now);
-    Attempt* const attempt = NewAttempt(channel, number, now, due);
+    Attempt* const attempt = NewAttempt(std::move(lease), number, now, due);
     attempt->hedge_ = hedge;
     if (observer_ != nullptr) {
       Metadata metadata;
-      observer_->AttemptStarted({number, hedge, channel.target()}, metadata);
+      observer_->AttemptStarted({number, hedge, attempt->lease().target()}, metadata);
       if (absl::Status legal = wire::ValidateMetadata(metadata); !legal.ok()) {
         delete attempt;
         End(std::move(lock),
@@ -359,13 +364,16 @@ class Call : public TimerOwner, public Cancellable {
     if (over) {
       info_.details = wire::ReadErrorDetails(attempt.status_.error_details());
       failure.pushback = wire::Pushback(attempt.context().GetServerTrailingMetadata(), info_.details);
-      failure.reached_server = !attempt.channel().NeverReached(status.code(), attempt.context().peer());
+      failure.reached_server = !attempt.lease().channel().NeverReached(status.code(), attempt.context().peer());
       attempt.TellMetadata(info_);
     } else {
       info_.initial_metadata.clear();
       info_.trailing_metadata.clear();
     }
     failure.retryable = !Committed() && !wire::MessageTooLarge(status) && (timed_out || Retryable(status));
+    Judge(attempt, !failure.reached_server               ? channel::Verdict::kUnreached
+                   : out_of_time || ServerFailed(status) ? channel::Verdict::kFailed
+                                                         : channel::Verdict::kAnswered);
     Record(attempt, status, failure.pushback);
     running_.erase(Find(attempt.number()));
     if (!over) attempt.Abandon();
@@ -388,8 +396,18 @@ class Call : public TimerOwner, public Cancellable {
     return policy.retry_if ? policy.retry_if(status) : policy.retryable_codes.contains(status.code());
   }
 
+  static bool ServerFailed(const absl::Status& status) {
+    return status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kUnknown ||
+           status.code() == absl::StatusCode::kInternal;
+  }
+  void Judge(Attempt& attempt, channel::Verdict verdict) {
+    const TimePoint now = Now();
+    attempt.lease().Return(verdict, Timed() ? std::make_optional(Between(attempt.started_, now)) : std::nullopt, now);
+  }
+
   // Another attempt's answer is taken.
   void GiveUp(Attempt& attempt) {
+    Judge(attempt, channel::Verdict::kNone);
     Record(attempt, absl::CancelledError("another attempt answered first"), std::nullopt);
     attempt.Abandon();
   }
@@ -398,7 +416,7 @@ class Call : public TimerOwner, public Cancellable {
     const auto number = static_cast<std::size_t>(attempt.number());
     if (info_.attempts.size() <= number) info_.attempts.resize(number + 1);
     info_.attempts[number] = {
-        attempt.channel().target(),       attempt.context().peer(), status.code(), std::string(status.message()),
+        attempt.lease().target(),         attempt.context().peer(), status.code(), std::string(status.message()),
         Between(attempt.started_, Now()), attempt.hedge_,           pushback};
     if (observer_ != nullptr) observer_->AttemptEnded(attempt.number(), info_.attempts[number]);
   }
@@ -427,7 +445,7 @@ class Call : public TimerOwner, public Cancellable {
   const HedgePolicy* hedge_ = nullptr;
   std::optional<policy::Plan> plan_;
   AttemptList running_;
-  const channel::Channel* last_channel_ = nullptr;
+  const channel::Target* last_target_ = nullptr;  // only compared
   absl::Status cancelled_;
   bool telling_ = false;  // somebody wants to know, also of a success
   CallInfo info_;

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/channel/channel.h"
+#include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
 #include "inferwire/detail/ref.h"
@@ -44,15 +44,17 @@ class Cancellable : public virtual detail::RefCounted {
 /// Kept alive by the client and by every call in flight. Safe from any thread.
 class Engine {
  public:
-  Engine(ClientOptions options, std::vector<std::unique_ptr<channel::Channel>> channels)
+  Engine(ClientOptions options, channel::Connector connector)
       : options_(std::move(options)),
-        channels_(std::move(channels)),
+        connector_(std::move(connector)),
+        pool_(connector_.Connect(options_.targets), options_.target_order, options_.outliers),
         random_(std::random_device{}()),
         retry_budget_(options_.retry_budget.ratio, options_.retry_budget.min_per_second, Now()),
         hedge_budget_(options_.hedge.value_or(HedgePolicy()).max_ratio, 0, Now()) {}
 
   const ClientOptions& options() const { return options_; }
-  channel::ChannelSet& channels() { return channels_; }
+  channel::Pool& pool() { return pool_; }
+  void SetTargets(const std::vector<std::string>& targets) { pool_.Replace(connector_.Connect(targets)); }
 
   /// What calls count their time by; the machine's where it is null.
   Clock* clock() const { return options_.clock.get(); }
@@ -120,7 +122,8 @@ class Engine {
 
  private:
   const ClientOptions options_;
-  channel::ChannelSet channels_;
+  const channel::Connector connector_;
+  channel::Pool pool_;
   std::atomic<std::uint64_t> random_;
   policy::Budget retry_budget_, hedge_budget_;
   std::mutex latencies_mutex_;

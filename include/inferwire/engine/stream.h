@@ -160,13 +160,13 @@ class StreamCall : public Call {
 
   class StreamAttempt final : public Attempt {
    public:
-    StreamAttempt(StreamCall& call, channel::Channel& channel, int number, TimePoint now, TimePoint due)
-        : Attempt(call, channel, number, now, due) {}
+    StreamAttempt(StreamCall& call, channel::Lease lease, int number, TimePoint now, TimePoint due)
+        : Attempt(call, std::move(lease), number, now, due) {}
 
     void Start() override {
       // Corked, a whole request travels with the headers, in one batch.
       context_.set_initial_metadata_corked(call().form_ == Form::kServerStream);
-      stream_ = call().StubOf(channel_).PrepareCall(&context_, call().spec_.path, call().loop_.queue());
+      stream_ = call().StubOf(lease_.channel()).PrepareCall(&context_, call().spec_.path, call().loop_.queue());
       ++operations_;
       writing_ = true;
       if (call().form_ == Form::kServerStream) {
@@ -277,10 +277,11 @@ class StreamCall : public Call {
     bool abandoned_ = false;
   };
 
-  Attempt* NewAttempt(channel::Channel& channel, int number, TimePoint now, TimePoint due) override {
-    return new StreamAttempt(*this, channel, number, now, due);
+  Attempt* NewAttempt(channel::Lease lease, int number, TimePoint now, TimePoint due) override {
+    return new StreamAttempt(*this, std::move(lease), number, now, due);
   }
   bool Committed() const override { return committed_; }
+  bool Timed() const override { return false; }  // a long answer is not a slow one
   bool MayHedge() const override { return form_ == Form::kServerStream; }
 
   // A coroutine that waits.

@@ -31,13 +31,13 @@ class UnaryCall : public Call {
  private:
   class UnaryAttempt final : public Attempt, public Tag {
    public:
-    UnaryAttempt(UnaryCall& call, channel::Channel& channel, int number, TimePoint now, TimePoint due)
-        : Attempt(call, channel, number, now, due) {}
+    UnaryAttempt(UnaryCall& call, channel::Lease lease, int number, TimePoint now, TimePoint due)
+        : Attempt(call, std::move(lease), number, now, due) {}
 
     void Start() override {
       const UnaryCall& call = static_cast<const UnaryCall&>(*call_);
-      reader_ =
-          call.StubOf(channel_).PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue());
+      reader_ = call.StubOf(lease_.channel())
+                    .PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue());
       reader_->StartCall();
       reader_->Finish(&reply_, &status_, static_cast<Tag*>(this));
     }
@@ -62,8 +62,8 @@ class UnaryCall : public Call {
     std::unique_ptr<grpc::ClientAsyncResponseReader<wire::Reply>> reader_;
   };
 
-  Attempt* NewAttempt(channel::Channel& channel, int number, TimePoint now, TimePoint due) override {
-    return new UnaryAttempt(*this, channel, number, now, due);
+  Attempt* NewAttempt(channel::Lease lease, int number, TimePoint now, TimePoint due) override {
+    return new UnaryAttempt(*this, std::move(lease), number, now, due);
   }
   void OnOtherTimer(std::unique_lock<std::mutex>, Timer&) override {}
 };

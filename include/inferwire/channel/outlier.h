@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which targets are left out for a while, since they fail where others do not.
+#ifndef INFERWIRE_CHANNEL_OUTLIER_H_
+#define INFERWIRE_CHANNEL_OUTLIER_H_
+
+#include <absl/status/status.h>
+#include <absl/time/time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+
+#include "inferwire/clock.h"
+#include "inferwire/detail/text.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+/// When a target that answers with failures is ejected, and for how long (after gRFC A50). Failures are UNAVAILABLE,
+/// UNKNOWN, INTERNAL, and time that ran out; a target that cannot be connected to is not ejected, but avoided for half
+/// a second at most, so that a restarted server is used soon. With a single target nothing is ever ejected.
+struct OutlierPolicy {
+  int consecutive_failures = 5;                ///< so many in a row eject; 0 turns this off
+  absl::Duration ejection = absl::Seconds(1);  ///< the first time; twice as long the second time, and so on
+  double failure_rate = 0.5;                   ///< a greater share of the calls in `window` ejects; 1 turns this off
+  absl::Duration window = absl::Seconds(10);   ///< over which `failure_rate` is taken
+  int min_calls = 20;                          ///< in `window`, for `failure_rate` to count
+  absl::Duration max_ejection = absl::Seconds(30);  ///< the longest, and how long a target must be good to begin anew
+  double max_ejected = 0.5;                         ///< the share of the targets that may be ejected at a time
+};
+
+namespace channel {
+
+/// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
+inline absl::Status Validate(const OutlierPolicy& policy) {
+  if (policy.consecutive_failures < 0 || policy.min_calls < 1) {
+    return absl::InvalidArgumentError(detail::Cat("outliers.consecutive_failures is ", policy.consecutive_failures,
+                                                  " and min_calls ", policy.min_calls,
+                                                  "; expected 0 or more, and 1 or more"));
+  }
+  if (policy.ejection <= absl::ZeroDuration() || policy.window <= absl::ZeroDuration() ||
+      policy.max_ejection < policy.ejection) {
+    return absl::InvalidArgumentError(detail::Cat(
+        "outliers.ejection is ", absl::FormatDuration(policy.ejection), ", window ",
+        absl::FormatDuration(policy.window), " and max_ejection ", absl::FormatDuration(policy.max_ejection),
+        "; expected positive durations, and max_ejection no shorter than ejection"));
+  }
+  for (const double share : {policy.failure_rate, policy.max_ejected}) {
+    if (!(share >= 0 && share <= 1)) {
+      return absl::InvalidArgumentError(
+          detail::Cat("outliers.failure_rate or max_ejected is ", share, "; expected 0 to 1"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+/// One target's circuit breaker: closed, ejected, then half open for a single attempt whose outcome decides. Pure: time
+/// comes in as an argument, and whether one more may be ejected as a function. Safe from any thread; what a pick asks,
+/// and what a success in good times tells, takes no lock.
+class Outlier {
+ public:
+  /// The policy outlives it.
+  explicit Outlier(const OutlierPolicy& policy) : policy_(policy) {}
+
+  /// Whether an attempt may go there now.
+  bool Open(TimePoint now) const {
+    const TimePoint until = ejected_until_.load(std::memory_order_acquire);
+    return until == kClosed || (now >= until && !probing_.load(std::memory_order_relaxed));
+  }
+  bool ejected() const { return ejected_until_.load(std::memory_order_acquire) != kClosed; }
+  /// An attempt that goes there; false if another one was quicker to be the probe. True for `probe` where it is the
+  /// one.
+  bool Enter(TimePoint now, bool* probe) {
+    *probe = false;
+    const TimePoint until = ejected_until_.load(std::memory_order_acquire);
+    if (until == kClosed) return true;
+    if (now < until || probing_.exchange(true)) return false;
+    *probe = true;
+    return true;
+  }
+
+  /// It answered. True where that ended an ejection.
+  bool OnAnswer(TimePoint now) {
+    calls_.fetch_add(1, std::memory_order_relaxed);
+    if (consecutive_.load(std::memory_order_relaxed) != 0) consecutive_.store(0, std::memory_order_relaxed);
+    if (!ejected()) return false;
+    std::lock_guard lock(mutex_);
+    if (now < ejected_until_.load(std::memory_order_relaxed)) return false;  // an attempt of the time before
+    closed_at_ = now;
+    calls_ = failures_ = 0;
+    window_start_ = now;
+    ejected_until_.store(kClosed, std::memory_order_release);
+    probing_ = false;
+    return true;
+  }
+  /// It failed. `may_eject` is asked, once, if that is reason enough; true where the target was ejected by it.
+  template <class MayEject>
+  bool OnFailure(TimePoint now, MayEject may_eject) {
+    std::lock_guard lock(mutex_);
+    const TimePoint until = ejected_until_.load(std::memory_order_relaxed);
+    if (until != kClosed) {
+      if (now >= until && probing_) Eject(now);  // the probe failed
+      return false;
+    }
+    if (window_start_ == kClosed) window_start_ = now;  // answers may have come before
+    if (now - window_start_ > absl::ToChronoNanoseconds(policy_.window)) {
+      window_start_ = now;
+      calls_ = failures_ = 0;
+    }
+    const int calls = ++calls_;
+    const int failures = ++failures_;
+    const int consecutive = ++consecutive_;
+    const bool in_a_row = policy_.consecutive_failures > 0 && consecutive >= policy_.consecutive_failures;
+    const bool too_often =
+        calls >= policy_.min_calls && static_cast<double>(failures) > policy_.failure_rate * static_cast<double>(calls);
+    if (!(in_a_row || too_often) || !may_eject()) return false;
+    if (closed_at_ == kClosed || now - closed_at_ > absl::ToChronoNanoseconds(policy_.max_ejection)) times_ = 0;
+    Eject(now);
+    return true;
+  }
+  /// The probe ended without a verdict: cancelled, say.
+  void OnNoVerdict() { probing_ = false; }
+
+ private:
+  static constexpr TimePoint kClosed = TimePoint::min();
+
+  void Eject(TimePoint now) {
+    ++times_;
+    consecutive_ = 0;
+    probing_ = false;
+    const absl::Duration wait = (std::min)(policy_.ejection * times_, policy_.max_ejection);
+    ejected_until_.store(After(now, wait), std::memory_order_release);
+  }
+
+  const OutlierPolicy& policy_;
+  std::atomic<TimePoint> ejected_until_{kClosed};
+  std::atomic<bool> probing_{false};
+  std::atomic<int> consecutive_{0}, calls_{0}, failures_{0};
+  std::mutex mutex_;  // of what follows, and of changes of state
+  int times_ = 0;
+  TimePoint closed_at_ = kClosed;
+  TimePoint window_start_ = kClosed;
+};
+
+}  // namespace channel
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_CHANNEL_OUTLIER_H_
