@@ -99,7 +99,7 @@ class Channel {
 };
 
 /// What all channels of a client are made with. `max_receive_bytes` bounds one reply.
-inline grpc::ChannelArguments Arguments(int max_receive_bytes, int max_reconnect_backoff_ms, int idle_timeout_ms) {
+inline grpc::ChannelArguments Arguments(int max_receive_bytes, int max_reconnect_backoff_ms) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(max_receive_bytes);
   arguments.SetMaxSendMessageSize(-1);  // the server's limit decides
@@ -109,7 +109,6 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, int max_reconnect
   arguments.SetInt("grpc.initial_reconnect_backoff_ms", 100);
   arguments.SetInt("grpc.min_reconnect_backoff_ms", 1000);  // how long one attempt to connect may take at least
   arguments.SetInt("grpc.max_reconnect_backoff_ms", max_reconnect_backoff_ms);
-  arguments.SetInt("grpc.client_idle_timeout_ms", idle_timeout_ms);
   // Nobody asks for this client's channelz pages, and keeping them costs a twentieth of a small call.
   arguments.SetInt("grpc.enable_channelz", 0);
   // Error details travel in trailers, and 8 KiB, gRPC's default, is little for them.

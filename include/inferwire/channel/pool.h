@@ -74,8 +74,8 @@ inline absl::Status Validate(const PoolPolicy& policy) {
 /// any thread; picking takes no lock unless it opens a connection.
 class Endpoint {
  public:
-  /// Makes one more connection.
-  using Connect = std::function<std::unique_ptr<Channel>()>;
+  /// Makes one more connection; `spare` if it is beyond those that are kept.
+  using Connect = std::function<std::unique_ptr<Channel>(bool spare)>;
 
   Endpoint(std::string target, const PoolPolicy& policy, Connect connect)
       : target_(std::move(target)), policy_(policy), connect_(std::move(connect)), active_(policy.min_channels) {}
@@ -123,7 +123,7 @@ class Endpoint {
     if (Channel* const channel = slot.load(std::memory_order_acquire)) return *channel;
     std::lock_guard lock(mutex_);
     if (slot.load(std::memory_order_relaxed) == nullptr) {
-      owned_.push_back(connect_());
+      owned_.push_back(connect_(number >= policy_.min_channels));
       slot.store(owned_.back().get(), std::memory_order_release);
     }
     return *slot.load(std::memory_order_relaxed);
@@ -180,10 +180,8 @@ class Connector {
             const PoolPolicy& policy, int max_receive_bytes)
       : credentials_(std::move(credentials)),
         policy_(policy),
-        arguments_(Arguments(max_receive_bytes,
-                             static_cast<int>(absl::ToInt64Milliseconds(policy.max_reconnect_backoff)),
-                             static_cast<int>((std::min)(absl::ToInt64Milliseconds(policy.idle_timeout),
-                                                         std::int64_t{(std::numeric_limits<std::int32_t>::max)()})))),
+        arguments_(
+            Arguments(max_receive_bytes, static_cast<int>(absl::ToInt64Milliseconds(policy.max_reconnect_backoff)))),
         key_(detail::Cat(max_receive_bytes, " ", policy.min_channels, " ", policy.max_channels, " ",
                          policy.max_streams_per_channel, " ", absl::FormatDuration(policy.idle_timeout), " ",
                          absl::FormatDuration(policy.max_reconnect_backoff), "\n", identity)) {}
@@ -192,13 +190,17 @@ class Connector {
     std::vector<std::shared_ptr<Endpoint>> out;
     for (const std::string& target : targets) {
       std::shared_ptr<Endpoint> endpoint = Endpoints::Instance().Get(detail::Cat(target, "\n", key_), [&] {
-        return std::make_shared<Endpoint>(target, policy_, [target, credentials = credentials_, base = arguments_] {
-          // gRPC has channels with equal arguments share a connection.
-          static std::atomic<int> connections{0};
-          grpc::ChannelArguments arguments = base;
-          arguments.SetInt("inferwire.connection", ++connections);
-          return std::make_unique<Channel>(target, credentials, arguments);
-        });
+        return std::make_shared<Endpoint>(
+            target, policy_, [target, policy = policy_, credentials = credentials_, base = arguments_](bool spare) {
+              grpc::ChannelArguments arguments = base;
+              // gRPC has channels with equal arguments share a connection.
+              static std::atomic<int> connections{0};
+              arguments.SetInt("inferwire.connection", ++connections);
+              // A spare one, out of use, is closed by gRPC. Not asked for where it is not needed: each call pays for
+              // it.
+              if (spare) arguments.SetInt("grpc.client_idle_timeout_ms", IdleMilliseconds(policy));
+              return std::make_unique<Channel>(target, credentials, arguments);
+            });
       });
       // A target that is named twice is one target.
       if (std::find(out.begin(), out.end(), endpoint) == out.end()) out.push_back(std::move(endpoint));
@@ -207,6 +209,11 @@ class Connector {
   }
 
  private:
+  static int IdleMilliseconds(const PoolPolicy& policy) {
+    constexpr std::int64_t kMost = (std::numeric_limits<std::int32_t>::max)();
+    return static_cast<int>((std::min)(absl::ToInt64Milliseconds(policy.idle_timeout), kMost));
+  }
+
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const PoolPolicy policy_;
   const grpc::ChannelArguments arguments_;
