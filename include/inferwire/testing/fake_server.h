@@ -335,7 +335,8 @@ class Script {
   Script& Never() {
     return Perform([](Call& call) { call.WaitForCancel(); }).End();
   }
-  /// Resets the call's connection, and with it every other call that it carries. What was sent before is delivered.
+  /// Resets the call's connection, and with it every other call that it carries. What was sent before and not read yet
+  /// may be lost.
   Script& Drop() {
     return Step([](Call& call) {
              call.Drop();
