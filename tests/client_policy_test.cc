@@ -31,11 +31,6 @@ using inferwire::testing::FakeServer;
 using namespace inferwire_test;  // NOLINT
 
 namespace {
-inference::Response Reply(const std::string& text) {
-  inference::Response response;
-  response.set_text(text);
-  return response;
-}
 std::string Find(const Metadata& metadata, const std::string& key) {
   for (const auto& [name, value] : metadata) {
     if (name == key) return value;
@@ -55,7 +50,11 @@ Client ConnectAll(std::vector<std::string> targets, ClientOptions options = {}) 
 
 TEST_CASE("every attempt but the first tells the server how many came before it", "[policy][client]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Fail(absl::UnavailableError("warming up")).Times(2).Then().Reply(Reply("ready"));
+  fake.On<&Inference::RunInference>()
+      .Fail(absl::UnavailableError("warming up"))
+      .Times(2)
+      .Then()
+      .Reply(Response("ready"));
   const Client client = Connect(fake.target(), {.retry = {.initial_backoff = absl::Milliseconds(1)}});
   REQUIRE(client.Call<&Inference::RunInference>(Text("x"))->text() == "ready");
   const auto metadata = fake.metadata<&Inference::RunInference>();
@@ -72,7 +71,7 @@ TEST_CASE("a server's pushback is waited for before the next attempt", "[policy]
       .Fail(absl::UnavailableError("busy"))
       .Times(1)
       .Then()
-      .Reply(Reply("ready"));
+      .Reply(Response("ready"));
   const auto clock = std::make_shared<FakeClock>();
   const Client client = Connect(fake.target(), {.retry = {.initial_backoff = absl::ZeroDuration()}, .clock = clock});
   CallInfo info;
@@ -142,7 +141,7 @@ TEST_CASE("a call that is not idempotent is tried again on a dead port, whatever
 TEST_CASE("a call that is not idempotent fails over from a dead port to a live one", "[policy][client]") {
   const DeadPort dead;
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Reply(Reply("here"));
+  fake.On<&Inference::RunInference>().Reply(Response("here"));
   const Client client = ConnectAll({dead.target(), fake.target()},
                                    {.idempotent = false, .retry = {.initial_backoff = absl::Milliseconds(1)}});
   for (int i = 0; i < 6; ++i) CHECK(client.Call<&Inference::RunInference>(Text("x"))->text() == "here");
@@ -176,10 +175,10 @@ TEST_CASE("a call that is not idempotent survives a connection that is going awa
   FakeServer fake;
   fake.On<&Inference::RunInference>()
       .GoAway(/*processed=*/true)
-      .Reply(Reply("last words"))
+      .Reply(Response("last words"))
       .Times(1)
       .Then()
-      .Reply(Reply("again"));
+      .Reply(Response("again"));
   const Client client = Connect(fake.target(), {.idempotent = false});
   CHECK(client.Call<&Inference::RunInference>(Text("x"))->text() == "last words");
   CHECK(client.Call<&Inference::RunInference>(Text("x"))->text() == "again");
@@ -238,7 +237,7 @@ TEST_CASE("a flapping server costs no call while the budget lasts", "[policy][cl
   fake.On<&Inference::RunInference>().Do(
       [count = std::make_shared<std::atomic<int>>(0)](inferwire::testing::Call& call) -> grpc::Status {
         if (++*count % 12 == 0) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "hiccup");
-        call.Write(Reply("fine"));
+        call.Write(Response("fine"));
         return grpc::Status();
       });
   const Client client = Connect(fake.target(), {.retry = {.initial_backoff = absl::ZeroDuration()}});
@@ -252,7 +251,7 @@ TEST_CASE("a flapping server costs no call while the budget lasts", "[policy][cl
 TEST_CASE("a hedge answers for a server that is stuck, and the stuck call is cancelled there", "[policy][client]") {
   FakeServer stuck, quick;
   stuck.On<&Inference::RunInference>().Never();
-  quick.On<&Inference::RunInference>().Reply(Reply("quick"));
+  quick.On<&Inference::RunInference>().Reply(Response("quick"));
   const Client client = ConnectAll({stuck.target(), quick.target()},
                                    {.hedge = inferwire::HedgePolicy{.delay = absl::Milliseconds(5), .max_ratio = 1}});
   for (int i = 0; i < 20; ++i) {
@@ -268,7 +267,7 @@ TEST_CASE("a hedge answers for a server that is stuck, and the stuck call is can
 TEST_CASE("a stream is hedged until its first message, and comes from one server alone", "[policy][client]") {
   FakeServer stuck, quick;
   stuck.On<&Inference::StreamInference>().Never();
-  quick.On<&Inference::StreamInference>().Send(Reply("a")).Send(Reply("b")).Ok();
+  quick.On<&Inference::StreamInference>().Send(Response("a")).Send(Response("b")).Ok();
   const Client client = ConnectAll({stuck.target(), quick.target()},
                                    {.hedge = inferwire::HedgePolicy{.delay = absl::Milliseconds(5), .max_ratio = 1}});
   for (int i = 0; i < 10; ++i) {
@@ -283,7 +282,7 @@ TEST_CASE("a stream is hedged until its first message, and comes from one server
 
 TEST_CASE("hedges stay within their share of the calls", "[policy][client]") {
   FakeServer slow;
-  slow.On<&Inference::RunInference>().Delay(absl::Milliseconds(3)).Reply(Reply("slow"));
+  slow.On<&Inference::RunInference>().Delay(absl::Milliseconds(3)).Reply(Response("slow"));
   const Client client =
       Connect(slow.target(), {.hedge = inferwire::HedgePolicy{.delay = absl::Microseconds(100), .max_ratio = 0.05}});
   for (int i = 0; i < 200; ++i) REQUIRE(client.Call<&Inference::RunInference>(Text("x")).ok());
@@ -293,7 +292,7 @@ TEST_CASE("hedges stay within their share of the calls", "[policy][client]") {
 
 TEST_CASE("a call that is not idempotent is not hedged", "[policy][client]") {
   FakeServer slow;
-  slow.On<&Inference::RunInference>().Delay(absl::Milliseconds(30)).Reply(Reply("slow"));
+  slow.On<&Inference::RunInference>().Delay(absl::Milliseconds(30)).Reply(Response("slow"));
   const Client client =
       Connect(slow.target(),
               {.idempotent = false, .hedge = inferwire::HedgePolicy{.delay = absl::Milliseconds(1), .max_ratio = 1}});
@@ -303,11 +302,11 @@ TEST_CASE("a call that is not idempotent is not hedged", "[policy][client]") {
 
 TEST_CASE("once enough calls were answered, hedges start at the percentile asked for", "[policy][client]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Reply(Reply("quick"));
+  fake.On<&Inference::RunInference>().Reply(Response("quick"));
   const Client client = Connect(
       fake.target(), {.hedge = inferwire::HedgePolicy{.delay = absl::Hours(1), .max_ratio = 1, .percentile = 0.9}});
   for (int i = 0; i < 150; ++i) REQUIRE(client.Call<&Inference::RunInference>(Text("x")).ok());
-  fake.On<&Inference::RunInference>().Never().Times(1).Then().Reply(Reply("hedged"));
+  fake.On<&Inference::RunInference>().Never().Times(1).Then().Reply(Response("hedged"));
   // With the delay alone this would take an hour.
   CHECK(client.Call<&Inference::RunInference>(Text("x"))->text() == "hedged");
 }
@@ -441,7 +440,7 @@ TEST_CASE("a handler's call inherits the handler's deadline", "[policy][client]"
       std::lock_guard lock(mutex);
       left = call.TimeLeft();
     }
-    call.Write(Reply("from behind"));
+    call.Write(Response("from behind"));
     return grpc::Status();
   });
   Relaying front(Connect(behind.target(), {.timeout = absl::Minutes(10)}));
@@ -468,7 +467,7 @@ TEST_CASE("a handler's call is cancelled with the handler's own", "[policy][clie
 
 TEST_CASE("a call ends with the time of the handler that makes it", "[policy][client]") {
   FakeServer behind;
-  behind.On<&Inference::RunInference>().Delay(absl::Seconds(30)).Reply(Reply("late"));
+  behind.On<&Inference::RunInference>().Delay(absl::Seconds(30)).Reply(Response("late"));
   Relaying front(Connect(behind.target(), {.timeout = absl::Minutes(10)}));
   const Client client = Connect(front.target());
   // Which of the two tells the client first is open.
@@ -492,7 +491,7 @@ TEST_CASE("an observer's metadata goes with its attempt", "[policy][client]") {
     std::set<std::string> methods;
   };
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Fail(absl::UnavailableError("no")).Times(1).Then().Reply(Reply("ok"));
+  fake.On<&Inference::RunInference>().Fail(absl::UnavailableError("no")).Times(1).Then().Reply(Response("ok"));
   const auto tracing = std::make_shared<Tracing>();
   const Client client = Connect(fake.target(), {.observer = tracing});
   REQUIRE(client.Call<&Inference::RunInference>(Text("x")).ok());

@@ -30,11 +30,14 @@ inline inference::Request Text(const std::string& text) {
   return request;
 }
 
-inline std::string Answer(const std::string& text) {
+inline inference::Response Response(const std::string& text) {
   inference::Response response;
   response.set_text(text);
-  return response.SerializeAsString();
+  return response;
 }
+
+/// The same, serialised.
+inline std::string Answer(const std::string& text) { return Response(text).SerializeAsString(); }
 
 inline std::string TextOf(const std::string& bytes) {
   inference::Request request;

@@ -17,7 +17,8 @@
 #include <string>
 #include <thread>
 #include <utility>
-#include <vector>
+
+#include "inferwire/wire/message.h"
 
 namespace inferwire_test {
 
@@ -69,12 +70,7 @@ class RawCall final : public grpc::ServerGenericBidiReactor {
   std::optional<std::string> Read() {
     grpc::ByteBuffer buffer;
     if (!Step([&] { StartRead(&buffer); })) return std::nullopt;
-    std::vector<grpc::Slice> slices;
-    std::string bytes;
-    if (buffer.Dump(&slices).ok()) {
-      for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-    }
-    return bytes;
+    return inferwire::wire::CopyBytes(buffer);
   }
   /// False once the call is over.
   bool Write(const std::string& bytes) {

@@ -18,24 +18,12 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/inference.grpc.pb.h"
-#include "support/catch.h"
+#include "support/inference.h"
 
 using inferwire::testing::FakeServer;
-using Inference = inference::Inference::Stub;
+using namespace inferwire_test;  // NOLINT
 
 namespace {
-
-inference::Request Ask(const std::string& text) {
-  inference::Request request;
-  request.set_text(text);
-  return request;
-}
-inference::Response Say(const std::string& text) {
-  inference::Response response;
-  response.set_text(text);
-  return response;
-}
 
 /// gRPC's own client, without retries, on a connection of its own.
 class Peer {
@@ -47,12 +35,20 @@ class Peer {
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 20);
-    stub_ = inference::Inference::NewStub(
-        grpc::CreateCustomChannel(fake.target(), grpc::InsecureChannelCredentials(), arguments));
+    channel_ = grpc::CreateCustomChannel(fake.target(), grpc::InsecureChannelCredentials(), arguments);
+    stub_ = inference::Inference::NewStub(channel_);
   }
   Inference* operator->() { return stub_.get(); }
 
+  /// Calls fail a moment before the channel knows that its connection is gone; one made then would fail as well.
+  bool WaitUntilDisconnected() {
+    return channel_->GetState(false) != GRPC_CHANNEL_READY ||
+           channel_->WaitForStateChange(GRPC_CHANNEL_READY,
+                                        std::chrono::system_clock::now() + std::chrono::seconds(10));
+  }
+
  private:
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<Inference> stub_;
 };
 
@@ -80,7 +76,7 @@ struct Outcome {
 };
 Outcome Run(Peer& peer, const std::string& text = "", Context&& context = Context()) {
   inference::Response response;
-  grpc::Status status = peer->RunInference(&context, Ask(text), &response);
+  grpc::Status status = peer->RunInference(&context, Text(text), &response);
   return {std::move(status), std::string(response.text())};
 }
 
@@ -94,10 +90,10 @@ TEST_CASE("a fake server's replies come in the order of the script's acts", "[te
       .Fail(absl::UnavailableError("warming up"))
       .Times(2)
       .Then()
-      .Reply(Say("one"))
+      .Reply(Response("one"))
       .Times(1)
       .Then()
-      .Reply(Say("for ever"));
+      .Reply(Response("for ever"));
   Peer peer(fake);
   for (int i = 0; i < 2; ++i) {
     const Outcome cold = Run(peer);
@@ -110,7 +106,7 @@ TEST_CASE("a fake server's replies come in the order of the script's acts", "[te
 
 TEST_CASE("a fake server's script that is over says so", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Times(1).Reply(Say("a")).Then().Reply(Say("b")).Times(1);
+  fake.On<&Inference::RunInference>().Times(1).Reply(Response("a")).Then().Reply(Response("b")).Times(1);
   Peer peer(fake);
   CHECK(Run(peer).text == "a");
   CHECK(Run(peer).text == "b");
@@ -121,18 +117,18 @@ TEST_CASE("a fake server's script that is over says so", "[testing]") {
 
 TEST_CASE("a fake server's new script takes the old one's place at its first end", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Reply(Say("old"));
+  fake.On<&Inference::RunInference>().Reply(Response("old"));
   Peer peer(fake);
   CHECK(Run(peer).text == "old");
   auto script = fake.On<&Inference::RunInference>();
   CHECK(Run(peer).text == "old");
-  script.Reply(Say("new"));
+  script.Reply(Response("new"));
   CHECK(Run(peer).text == "new");
 }
 
 TEST_CASE("a fake server's script without an end counts once it is written, and ends with OK", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Send(Say("sent"));
+  fake.On<&Inference::RunInference>().Send(Response("sent"));
   Peer peer(fake);
   const Outcome outcome = Run(peer);
   CHECK(outcome.status.ok());
@@ -142,7 +138,7 @@ TEST_CASE("a fake server's script without an end counts once it is written, and 
 TEST_CASE("a fake server serves a method under another public name", "[testing]") {
   using Renamed = inferwire::Rpc<&Inference::RunInference, "acme.v1.Scorer">;
   FakeServer fake;
-  fake.On<Renamed>().Reply(Say("x"));
+  fake.On<Renamed>().Reply(Response("x"));
   Peer peer(fake);
   CHECK(Run(peer).status.error_code() == grpc::StatusCode::UNIMPLEMENTED);
   CHECK(fake.calls<Renamed>() == 0);
@@ -161,7 +157,7 @@ TEST_CASE("a fake server names the method that has no script", "[testing]") {
 
 TEST_CASE("a fake server's delay comes before the reply", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Delay(absl::Milliseconds(50)).Reply(Say("late"));
+  fake.On<&Inference::RunInference>().Delay(absl::Milliseconds(50)).Reply(Response("late"));
   Peer peer(fake);
   const auto start = std::chrono::steady_clock::now();
   CHECK(Run(peer).text == "late");
@@ -179,7 +175,7 @@ TEST_CASE("a fake server's delay ends when the call is cancelled", "[testing]") 
   CHECK(Run(peer, "", Context(std::chrono::milliseconds(50))).status.error_code() ==
         grpc::StatusCode::DEADLINE_EXCEEDED);
   CHECK(fake.WaitForCancelled<&Inference::RunInference>(1));
-  fake.On<&Inference::RunInference>().Delay(absl::InfiniteDuration()).Reply(Say("never"));
+  fake.On<&Inference::RunInference>().Delay(absl::InfiniteDuration()).Reply(Response("never"));
   CHECK(Run(peer, "", Context(std::chrono::milliseconds(50))).status.error_code() ==
         grpc::StatusCode::DEADLINE_EXCEEDED);
   CHECK(fake.WaitForCancelled<&Inference::RunInference>(2));
@@ -245,18 +241,21 @@ TEST_CASE("a fake server pushes back in the trailers", "[testing]") {
   for (const std::string expected : {"250", "-1"}) {
     Context context;
     inference::Response response;
-    CHECK_FALSE(peer->RunInference(&context, Ask(""), &response).ok());
+    CHECK_FALSE(peer->RunInference(&context, Text(""), &response).ok());
     CHECK(context.trailer("grpc-retry-pushback-ms") == expected);
   }
 }
 
 TEST_CASE("a fake server sends headers and trailers of the test's choosing", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Reply(Say("x")).Header("x-model", "digits").Trailer("x-cost-bin", "\x01\x02");
+  fake.On<&Inference::RunInference>()
+      .Reply(Response("x"))
+      .Header("x-model", "digits")
+      .Trailer("x-cost-bin", "\x01\x02");
   Peer peer(fake);
   Context context;
   inference::Response response;
-  CHECK(peer->RunInference(&context, Ask(""), &response).ok());
+  CHECK(peer->RunInference(&context, Text(""), &response).ok());
   CHECK(context.header("x-model") == "digits");
   CHECK(context.trailer("x-cost-bin") == "\x01\x02");
 }
@@ -281,16 +280,17 @@ TEST_CASE("a fake server counts the call that its client cancels", "[testing]") 
     context.TryCancel();
   });
   inference::Response response;
-  CHECK(peer->RunInference(&context, Ask(""), &response).error_code() == grpc::StatusCode::CANCELLED);
+  CHECK(peer->RunInference(&context, Text(""), &response).error_code() == grpc::StatusCode::CANCELLED);
   canceller.join();
   CHECK(fake.WaitForCancelled<&Inference::RunInference>(1));
 }
 
 TEST_CASE("a call that a fake server drops is UNAVAILABLE, and is not counted as cancelled", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Drop().Times(1).Then().Reply(Say("back"));
+  fake.On<&Inference::RunInference>().Drop().Times(1).Then().Reply(Response("back"));
   Peer peer(fake);
   CHECK(Run(peer).status.error_code() == grpc::StatusCode::UNAVAILABLE);
+  CHECK(peer.WaitUntilDisconnected());
   Context patient;
   patient.set_wait_for_ready(true);
   CHECK(Run(peer, "", std::move(patient)).text == "back");
@@ -301,10 +301,10 @@ TEST_CASE("a call that a fake server drops is UNAVAILABLE, and is not counted as
 
 TEST_CASE("a fake server that drops a call may have been heard before", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::StreamInference>().Send(Say("a")).Send(Say("b")).Drop();
+  fake.On<&Inference::StreamInference>().Send(Response("a")).Send(Response("b")).Drop();
   Peer peer(fake);
   Context context;
-  const auto reader = peer->StreamInference(&context, Ask(""));
+  const auto reader = peer->StreamInference(&context, Text(""));
   inference::Response response;
   std::string text;
   while (reader->Read(&response)) text += response.text();
@@ -314,7 +314,7 @@ TEST_CASE("a fake server that drops a call may have been heard before", "[testin
 
 TEST_CASE("a call after a fake server's GOAWAY opens a second connection", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().GoAway().Reply(Say("last one")).Times(1).Then().Reply(Say("first one"));
+  fake.On<&Inference::RunInference>().GoAway().Reply(Response("last one")).Times(1).Then().Reply(Response("first one"));
   Peer peer(fake);
   CHECK(Run(peer).text == "last one");
   CHECK(fake.connections() == 1);
@@ -328,10 +328,15 @@ TEST_CASE("a call after a fake server's GOAWAY opens a second connection", "[tes
 TEST_CASE("a stream goes on through a fake server's GOAWAY", "[testing]") {
   FakeServer fake;
   const std::string large(100'000, 'x');
-  fake.On<&Inference::StreamInference>().Send(Say(large)).GoAway().Send(Say(large)).Send(Say(large)).Ok();
+  fake.On<&Inference::StreamInference>()
+      .Send(Response(large))
+      .GoAway()
+      .Send(Response(large))
+      .Send(Response(large))
+      .Ok();
   Peer peer(fake);
   Context context;
-  const auto reader = peer->StreamInference(&context, Ask(""));
+  const auto reader = peer->StreamInference(&context, Text(""));
   inference::Response response;
   std::size_t size = 0;
   while (reader->Read(&response)) size += response.text().size();
@@ -341,7 +346,7 @@ TEST_CASE("a stream goes on through a fake server's GOAWAY", "[testing]") {
 
 TEST_CASE("a call that a fake server refuses with GOAWAY fails as never begun", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().GoAway(false).Times(1).Then().Reply(Say("again"));
+  fake.On<&Inference::RunInference>().GoAway(false).Times(1).Then().Reply(Response("again"));
   SECTION("without retries it is UNAVAILABLE, and the next call opens a second connection") {
     Peer peer(fake);
     CHECK(Run(peer).status.error_code() == grpc::StatusCode::UNAVAILABLE);
@@ -355,7 +360,7 @@ TEST_CASE("a call that a fake server refuses with GOAWAY fails as never begun", 
     Context context;
     context.set_wait_for_ready(true);
     inference::Response response;
-    const grpc::Status status = stub->RunInference(&context, Ask(""), &response);
+    const grpc::Status status = stub->RunInference(&context, Text(""), &response);
     INFO(status.error_message());
     CHECK(status.ok());
     CHECK(response.text() == "again");
@@ -379,7 +384,7 @@ TEST_CASE("a fake server echoes each kind of call", "[testing]") {
   // A request's text and a response's have the same number.
   SECTION("unary") { CHECK(Run(peer, "hello").text == "hello"); }
   SECTION("server stream") {
-    const auto reader = peer->StreamInference(&context, Ask("hello"));
+    const auto reader = peer->StreamInference(&context, Text("hello"));
     REQUIRE(reader->Read(&response));
     CHECK(response.text() == "hello");
     CHECK_FALSE(reader->Read(&response));
@@ -387,7 +392,7 @@ TEST_CASE("a fake server echoes each kind of call", "[testing]") {
   }
   SECTION("client stream: the last request") {
     const auto writer = peer->UploadInference(&context, &response);
-    for (const char* text : {"a", "b", "c"}) CHECK(writer->Write(Ask(text)));
+    for (const char* text : {"a", "b", "c"}) CHECK(writer->Write(Text(text)));
     CHECK(writer->WritesDone());
     CHECK(writer->Finish().ok());
     CHECK(response.text() == "c");
@@ -396,7 +401,7 @@ TEST_CASE("a fake server echoes each kind of call", "[testing]") {
   SECTION("bidirectional: each as it comes") {
     const auto stream = peer->Converse(&context);
     for (const char* text : {"a", "b"}) {
-      CHECK(stream->Write(Ask(text)));
+      CHECK(stream->Write(Text(text)));
       REQUIRE(stream->Read(&response));
       CHECK(response.text() == text);
     }
@@ -408,10 +413,10 @@ TEST_CASE("a fake server echoes each kind of call", "[testing]") {
 
 TEST_CASE("a fake server streams its responses, and fails after them", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::StreamInference>().Send(Say("a")).Send(Say("b")).Fail(absl::DataLossError("torn"));
+  fake.On<&Inference::StreamInference>().Send(Response("a")).Send(Response("b")).Fail(absl::DataLossError("torn"));
   Peer peer(fake);
   Context context;
-  const auto reader = peer->StreamInference(&context, Ask("go"));
+  const auto reader = peer->StreamInference(&context, Text("go"));
   inference::Response response;
   std::string text;
   while (reader->Read(&response)) text += response.text();
@@ -422,12 +427,12 @@ TEST_CASE("a fake server streams its responses, and fails after them", "[testing
 
 TEST_CASE("a fake server answers an upload once it has all of it", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::UploadInference>().ReceiveAll().Reply(Say("thanks"));
+  fake.On<&Inference::UploadInference>().ReceiveAll().Reply(Response("thanks"));
   Peer peer(fake);
   Context context;
   inference::Response response;
   const auto writer = peer->UploadInference(&context, &response);
-  for (int i = 0; i < 20; ++i) CHECK(writer->Write(Ask(std::to_string(i))));
+  for (int i = 0; i < 20; ++i) CHECK(writer->Write(Text(std::to_string(i))));
   CHECK(writer->WritesDone());
   CHECK(writer->Finish().ok());
   CHECK(response.text() == "thanks");
@@ -439,9 +444,9 @@ TEST_CASE("a fake server answers an upload once it has all of it", "[testing]") 
 TEST_CASE("a fake server converses by its script", "[testing]") {
   FakeServer fake;
   fake.On<&Inference::Converse>()
-      .Send(Say("welcome"))
+      .Send(Response("welcome"))
       .Receive()
-      .Send(Say("one"))
+      .Send(Response("one"))
       .Receive()
       .Fail(absl::AbortedError("enough"));
   Peer peer(fake);
@@ -450,10 +455,10 @@ TEST_CASE("a fake server converses by its script", "[testing]") {
   inference::Response response;
   REQUIRE(stream->Read(&response));
   CHECK(response.text() == "welcome");
-  CHECK(stream->Write(Ask("first")));
+  CHECK(stream->Write(Text("first")));
   REQUIRE(stream->Read(&response));
   CHECK(response.text() == "one");
-  CHECK(stream->Write(Ask("second")));
+  CHECK(stream->Write(Text("second")));
   CHECK_FALSE(stream->Read(&response));
   CHECK(stream->Finish().error_code() == grpc::StatusCode::ABORTED);
   CHECK(fake.requests<&Inference::Converse>().size() == 2);
@@ -465,13 +470,13 @@ TEST_CASE("a fake server runs what no step can say", "[testing]") {
     inference::Request request;
     CHECK(request.ParseFromString(call.Read().value_or("")));
     call.AddTrailer("x-path", call.path());
-    call.Write(Say(request.text() + "!"));
+    call.Write(Response(request.text() + "!"));
     return grpc::Status();
   });
   Peer peer(fake);
   Context context;
   inference::Response response;
-  CHECK(peer->RunInference(&context, Ask("hey"), &response).ok());
+  CHECK(peer->RunInference(&context, Text("hey"), &response).ok());
   CHECK(response.text() == "hey!");
   CHECK(context.trailer("x-path") == "/inference.Inference/RunInference");
 }
@@ -529,7 +534,7 @@ TEST_CASE("a fake server serves many clients at once", "[testing]") {
 
 TEST_CASE("a fake server that was stopped starts again on the same port", "[testing]") {
   FakeServer fake;
-  fake.On<&Inference::RunInference>().Reply(Say("up"));
+  fake.On<&Inference::RunInference>().Reply(Response("up"));
   const std::string target = fake.target();
   Peer peer(fake);
   CHECK(Run(peer).text == "up");
@@ -596,7 +601,7 @@ TEST_CASE("large messages pass a fake server whole", "[testing]") {
   Context context;
   inference::Response response;
   const std::string large(20'000'000, 'x');
-  CHECK(stub->RunInference(&context, Ask(large), &response).ok());
+  CHECK(stub->RunInference(&context, Text(large), &response).ok());
   CHECK(response.text() == large);
 }
 

@@ -38,6 +38,7 @@
 #include "inferwire/rpc.h"
 #include "inferwire/status.h"
 #include "inferwire/testing/relay.h"
+#include "inferwire/wire/message.h"
 #include "inferwire/wire/protobuf.h"
 #include "inferwire/wire/status.h"
 
@@ -107,11 +108,7 @@ class Call final : private grpc::ServerGenericBidiReactor {
     if (ahead_.has_value()) return std::exchange(ahead_, std::nullopt);
     grpc::ByteBuffer buffer;
     if (!Step([&] { StartRead(&buffer); })) return std::nullopt;
-    std::vector<grpc::Slice> slices;
-    std::string bytes;
-    if (buffer.Dump(&slices).ok()) {
-      for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-    }
+    std::string bytes = wire::CopyBytes(buffer);
     ledger_.Note(path_, [&](Ledger::Entry& entry) { entry.requests.push_back(bytes); });
     return bytes;
   }

@@ -9,7 +9,9 @@
 #include <grpcpp/support/status.h>
 
 #include <cstddef>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace inferwire {
 inline namespace v0 {
@@ -41,6 +43,16 @@ class Reply {
   grpc::ByteBuffer buffer_;
   bool received_ = false;
 };
+
+/// A copy of the bytes in one piece, for tests and servers of tests.
+inline std::string CopyBytes(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  std::string bytes;
+  if (buffer.Dump(&slices).ok()) {
+    for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return bytes;
+}
 
 }  // namespace wire
 }  // namespace v0
