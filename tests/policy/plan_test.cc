@@ -154,7 +154,7 @@ class Walker {
     explicit World(const Setting& setting)
         : policy{.max_attempts = setting.max_attempts, .initial_backoff = absl::Milliseconds(20)},
           // What comes by time alone: exactly as many tokens as the setting says, since the clock stands for them.
-          retries(0, setting.retry_tokens / 10, kStart - std::chrono::nanoseconds(0)),
+          retries(0, setting.retry_tokens / 10, kStart),
           hedges(0, setting.hedge_tokens / 10, kStart),
           plan({kStart + milliseconds(400), absl::Milliseconds(100), setting.idempotent, setting.max_hedges,
                 absl::Milliseconds(30)},

@@ -142,8 +142,7 @@ class Call : public TimerOwner, public Cancellable {
           inherited_(call.spec_.options.parent != nullptr
                          ? grpc::ClientContext::FromServerContext(*call.spec_.options.parent)
                          : nullptr),
-          own_(inherited_ == nullptr ? std::make_optional<Context>() : std::nullopt),
-          context_(inherited_ != nullptr ? *inherited_ : own_->context) {
+          context_(inherited_ != nullptr ? *inherited_ : own_.emplace()) {
       if (due != TimePoint::max()) context_.set_deadline(ToTimespec(now, due));
       for (const auto& [key, value] : call.engine_->options().metadata) context_.AddMetadata(key, value);
       for (const auto& [key, value] : call.spec_.options.metadata) context_.AddMetadata(key, value);
@@ -171,18 +170,15 @@ class Call : public TimerOwner, public Cancellable {
 
    protected:
     friend class Call;
-    // A context can neither be moved nor be made in place with a parent.
-    struct Context {
-      grpc::ClientContext context;
-    };
     const detail::Ref<Call> call_;  // keeps the pool too
     channel::Lease lease_;
     const int number_;
     const TimePoint started_;
     const TimePoint due_;
     bool hedge_ = false;
-    const std::unique_ptr<grpc::ClientContext> inherited_;
-    std::optional<Context> own_;
+    const std::unique_ptr<grpc::ClientContext>
+        inherited_;  // with a parent; a context can be made in place only without
+    std::optional<grpc::ClientContext> own_;
     grpc::ClientContext& context_;
     grpc::Status status_;
   };
@@ -221,7 +217,7 @@ class Call : public TimerOwner, public Cancellable {
   void Commit(Attempt& attempt) {
     if (running_.size() > 1) {
       for (Attempt* other : running_) {
-        if (other != &attempt) GiveUp(*other);
+        if (other != &attempt) GiveUp(*other, channel::Verdict::kNone, AnsweredElsewhere());
       }
       running_.assign(1, &attempt);
     }
@@ -235,11 +231,8 @@ class Call : public TimerOwner, public Cancellable {
       if (!OnFailure(lock, attempt, std::move(status), /*over=*/true)) loop_.Arm(timer_, plan_->due());
       return;
     }
-    if (hedge_ != nullptr && hedge_->percentile.has_value()) {
-      engine_->Latencies(spec_.path).Add(Between(attempt.started_, Now()));
-    }
-    Judge(attempt, channel::Verdict::kAnswered);
-    Record(attempt, absl::OkStatus(), std::nullopt);
+    const absl::Duration latency = Settle(attempt, channel::Verdict::kAnswered, status, std::nullopt);
+    if (hedge_ != nullptr && hedge_->percentile.has_value()) engine_->Latencies(spec_.path).Add(latency);
     if (telling_) attempt.TellMetadata(info_);
     running_.erase(Find(attempt.number()));
     End(std::move(lock), absl::OkStatus(), CallInfo::Reason::kNone);
@@ -249,14 +242,11 @@ class Call : public TimerOwner, public Cancellable {
   void End(std::unique_lock<std::mutex> lock, absl::Status status, CallInfo::Reason reason) {
     state_ = State::kEnded;
     loop_.Disarm(timer_);
+    const bool answered = reason == CallInfo::Reason::kNone || reason == CallInfo::Reason::kPermanent;
+    const bool late = reason == CallInfo::Reason::kDeadline;
     for (Attempt* attempt : running_) {
-      if (reason == CallInfo::Reason::kNone || reason == CallInfo::Reason::kPermanent) {
-        GiveUp(*attempt);
-      } else {
-        Judge(*attempt, reason == CallInfo::Reason::kDeadline ? channel::Verdict::kFailed : channel::Verdict::kNone);
-        Record(*attempt, status, std::nullopt);
-        attempt->Abandon();
-      }
+      GiveUp(*attempt, late ? channel::Verdict::kFailed : channel::Verdict::kNone,
+             answered ? AnsweredElsewhere() : status);
     }
     running_.clear();
     if (!status.ok() || telling_) {
@@ -371,10 +361,11 @@ class Call : public TimerOwner, public Cancellable {
       info_.trailing_metadata.clear();
     }
     failure.retryable = !Committed() && !wire::MessageTooLarge(status) && (timed_out || Retryable(status));
-    Judge(attempt, !failure.reached_server               ? channel::Verdict::kUnreached
-                   : out_of_time || ServerFailed(status) ? channel::Verdict::kFailed
-                                                         : channel::Verdict::kAnswered);
-    Record(attempt, status, failure.pushback);
+    Settle(attempt,
+           !failure.reached_server               ? channel::Verdict::kUnreached
+           : out_of_time || ServerFailed(status) ? channel::Verdict::kFailed
+                                                 : channel::Verdict::kAnswered,
+           status, failure.pushback);
     running_.erase(Find(attempt.number()));
     if (!over) attempt.Abandon();
     if (out_of_time && !timed_out) {
@@ -400,25 +391,30 @@ class Call : public TimerOwner, public Cancellable {
     return status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kUnknown ||
            status.code() == absl::StatusCode::kInternal;
   }
-  void Judge(Attempt& attempt, channel::Verdict verdict) {
-    const TimePoint now = Now();
-    attempt.lease().Return(verdict, Timed() ? std::make_optional(Between(attempt.started_, now)) : std::nullopt, now);
-  }
+  static absl::Status AnsweredElsewhere() { return absl::CancelledError("another attempt answered first"); }
 
-  // Another attempt's answer is taken.
-  void GiveUp(Attempt& attempt) {
-    Judge(attempt, channel::Verdict::kNone);
-    Record(attempt, absl::CancelledError("another attempt answered first"), std::nullopt);
+  void GiveUp(Attempt& attempt, channel::Verdict verdict, const absl::Status& status) {
+    Settle(attempt, verdict, status, std::nullopt);
     attempt.Abandon();
   }
-  void Record(Attempt& attempt, const absl::Status& status, std::optional<absl::Duration> pushback) {
-    if (status.ok() && !telling_) return;
+  // An attempt is over for the call: its target is judged by it, and whoever wants to know is told. Gives what it took.
+  absl::Duration Settle(Attempt& attempt, channel::Verdict verdict, const absl::Status& status,
+                        std::optional<absl::Duration> pushback) {
+    const TimePoint now = Now();
+    const absl::Duration latency = Between(attempt.started_, now);
+    attempt.lease().Return(verdict, Timed() ? std::make_optional(latency) : std::nullopt, now);
+    if (status.ok() && !telling_) return latency;
     const auto number = static_cast<std::size_t>(attempt.number());
     if (info_.attempts.size() <= number) info_.attempts.resize(number + 1);
-    info_.attempts[number] = {
-        attempt.lease().target(),         attempt.context().peer(), status.code(), std::string(status.message()),
-        Between(attempt.started_, Now()), attempt.hedge_,           pushback};
+    info_.attempts[number] = {attempt.lease().target(),
+                              attempt.context().peer(),
+                              status.code(),
+                              std::string(status.message()),
+                              latency,
+                              attempt.hedge_,
+                              pushback};
     if (observer_ != nullptr) observer_->AttemptEnded(attempt.number(), info_.attempts[number]);
+    return latency;
   }
 
   // "connection refused (3 attempts to 2 targets in 412ms; gave up: attempts)", with the whole story attached.

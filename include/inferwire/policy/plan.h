@@ -78,7 +78,7 @@ class Plan {
     }
     // An error that another attempt would not change is the answer, whoever else is still trying.
     if (decision.reason == CallInfo::Reason::kPermanent || running_.empty()) return End(decision.reason);
-    if (decision.reason == CallInfo::Reason::kPushback) hedges_left_ = 0, hedge_at_ = TimePoint::max();
+    if (decision.reason == CallInfo::Reason::kPushback) StopHedging();
     return {Act::kNothing};
   }
 
@@ -87,8 +87,8 @@ class Plan {
     running_.erase(
         std::remove_if(running_.begin(), running_.end(), [&](const Running& r) { return r.number != attempt; }),
         running_.end());
-    hedges_left_ = 0;
-    retry_at_ = hedge_at_ = TimePoint::max();
+    StopHedging();
+    retry_at_ = TimePoint::max();
   }
 
   Next OnTime(TimePoint now) {
@@ -125,6 +125,10 @@ class Plan {
     int number;
     TimePoint due;
   };
+  void StopHedging() {
+    hedges_left_ = 0;
+    hedge_at_ = TimePoint::max();
+  }
   Next End(CallInfo::Reason reason) {
     running_.clear();
     retry_at_ = hedge_at_ = TimePoint::max();
