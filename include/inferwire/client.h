@@ -135,7 +135,9 @@ class Client {
     const auto deadline = timeout == absl::InfiniteDuration() ? std::chrono::system_clock::time_point::max()
                                                               : absl::ToChronoTime(absl::Now() + timeout);
     std::string missing;
-    for (const auto& target : engine_->pool().targets()) {
+    const auto targets = engine_->pool().targets();
+    for (const auto& target : targets) target->endpoint->StartConnecting();  // all at a time
+    for (const auto& target : targets) {
       if (target->endpoint->WaitUntilConnected(deadline)) continue;
       missing += detail::Cat(missing.empty() ? "" : ", ", target->endpoint->target());
     }

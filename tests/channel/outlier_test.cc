@@ -37,7 +37,7 @@ TEST_CASE("failures in a row eject a target, an answer between them does not let
   CHECK_FALSE(outlier.OnFailure(kStart, Always));
   CHECK(outlier.OnFailure(kStart, Always));
   CHECK(outlier.ejected());
-  CHECK_FALSE(outlier.Open(kStart + milliseconds(999)));
+  CHECK_FALSE(Enters(outlier, kStart + milliseconds(999)));
 }
 
 TEST_CASE("a share of failures ejects a target, once there are calls enough to tell", "[channel]") {

@@ -11,14 +11,12 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "inferwire/detail/text.h"
 #include "inferwire/version.h"
@@ -57,6 +55,8 @@ class Channel {
   void End() { in_flight_.fetch_sub(1, std::memory_order_relaxed); }
   int in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
 
+  /// Begins to connect, if it has not.
+  void StartConnecting() { channel_->GetState(/*try_to_connect=*/true); }
   /// Connects, and waits for it; false if that takes too long.
   bool WaitForConnected(std::chrono::system_clock::time_point deadline) { return channel_->WaitForConnected(deadline); }
 

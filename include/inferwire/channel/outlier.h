@@ -63,11 +63,6 @@ class Outlier {
   /// The policy outlives it.
   explicit Outlier(const OutlierPolicy& policy) : policy_(policy) {}
 
-  /// Whether an attempt may go there now.
-  bool Open(TimePoint now) const {
-    const TimePoint until = ejected_until_.load(std::memory_order_acquire);
-    return until == kClosed || (now >= until && !probing_.load(std::memory_order_relaxed));
-  }
   bool ejected() const { return ejected_until_.load(std::memory_order_acquire) != kClosed; }
   /// An attempt that goes there; false if another one was quicker to be the probe. True for `probe` where it is the
   /// one.

@@ -110,7 +110,11 @@ class Endpoint {
     return At(count);
   }
 
-  /// Connects what is kept open, and waits for it.
+  /// Begins to connect what is kept open.
+  void StartConnecting() {
+    for (int i = 0; i < policy_.min_channels; ++i) At(i).StartConnecting();
+  }
+  /// Waits until what is kept open is connected; false if that takes too long.
   bool WaitUntilConnected(std::chrono::system_clock::time_point deadline) {
     bool all = true;
     for (int i = 0; i < policy_.min_channels; ++i) all = At(i).WaitForConnected(deadline) && all;
@@ -180,8 +184,7 @@ class Connector {
             const PoolPolicy& policy, int max_receive_bytes)
       : credentials_(std::move(credentials)),
         policy_(policy),
-        arguments_(
-            Arguments(max_receive_bytes, static_cast<int>(absl::ToInt64Milliseconds(policy.max_reconnect_backoff)))),
+        arguments_(Arguments(max_receive_bytes, Milliseconds(policy.max_reconnect_backoff))),
         key_(detail::Cat(max_receive_bytes, " ", policy.min_channels, " ", policy.max_channels, " ",
                          policy.max_streams_per_channel, " ", absl::FormatDuration(policy.idle_timeout), " ",
                          absl::FormatDuration(policy.max_reconnect_backoff), "\n", identity)) {}
@@ -198,7 +201,7 @@ class Connector {
               arguments.SetInt("inferwire.connection", ++connections);
               // A spare one, out of use, is closed by gRPC. Not asked for where it is not needed: each call pays for
               // it.
-              if (spare) arguments.SetInt("grpc.client_idle_timeout_ms", IdleMilliseconds(policy));
+              if (spare) arguments.SetInt("grpc.client_idle_timeout_ms", Milliseconds(policy.idle_timeout));
               return std::make_unique<Channel>(target, credentials, arguments);
             });
       });
@@ -209,9 +212,10 @@ class Connector {
   }
 
  private:
-  static int IdleMilliseconds(const PoolPolicy& policy) {
+  // As gRPC takes them: no more than fit, however long.
+  static int Milliseconds(absl::Duration duration) {
     constexpr std::int64_t kMost = (std::numeric_limits<std::int32_t>::max)();
-    return static_cast<int>((std::min)(absl::ToInt64Milliseconds(policy.idle_timeout), kMost));
+    return static_cast<int>((std::min)(absl::ToInt64Milliseconds(duration), kMost));
   }
 
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
@@ -240,7 +244,6 @@ class Pool;
 /// An attempt's place on a connection, from its pick to its verdict.
 class Lease {
  public:
-  Lease() = default;
   Lease(Pool& pool, std::shared_ptr<Target> target, Channel& channel, bool probe)
       : pool_(&pool), target_(std::move(target)), channel_(&channel), probe_(probe) {
     target_->endpoint->load().Begin();
@@ -262,18 +265,17 @@ class Lease {
   inline void Return(Verdict verdict, std::optional<absl::Duration> latency, TimePoint now);
 
  private:
-  Pool* pool_ = nullptr;
+  Pool* pool_;                      // until the verdict
   std::shared_ptr<Target> target_;  // kept to the end, since the attempt's name for it is wanted later
-  Channel* channel_ = nullptr;
-  bool probe_ = false;
+  Channel* channel_;
+  bool probe_;
 };
 
 /// A client's targets. Safe from any thread; Pick takes no lock.
 class Pool {
  public:
-  using Random = std::function<double()>;
   Pool(std::vector<std::shared_ptr<Endpoint>> endpoints, TargetOrder order, const OutlierPolicy& outliers)
-      : order_(order), outliers_(outliers), targets_(MakeList(std::move(endpoints), nullptr)) {}
+      : order_(order), outliers_(outliers), targets_(MakeList(std::move(endpoints), {})) {}
   ~Pool() { delete targets_.load(); }
 
   std::size_t size() const {
@@ -298,14 +300,13 @@ class Pool {
       }
       const std::size_t first = Index(random(), list.size());
       const std::size_t second = (first + 1 + Index(random(), list.size() - 1)) % list.size();
-      const auto* const a = Eligible(list[first], avoid, now);
-      const auto* const b = Eligible(list[second], avoid, now);
-      if (a != nullptr && b != nullptr) return Take(Cheaper(*a, *b, now), random, now, false);
-      if (a != nullptr || b != nullptr) return Take(a != nullptr ? *a : *b, random, now, false);
+      const bool a = Eligible(list[first], avoid), b = Eligible(list[second], avoid);
+      if (a && b) return Take(Cheaper(list[first], list[second], now), random, now, false);
+      if (a || b) return Take(list[a ? first : second], random, now, false);
       // Both are out of the question: any other.
       const std::shared_ptr<Target>* best = nullptr;
       for (const auto& target : list) {
-        if (Eligible(target, avoid, now) == nullptr) continue;
+        if (!Eligible(target, avoid)) continue;
         best = best == nullptr ? &target : &Cheaper(*best, target, now);
       }
       if (best != nullptr) return Take(*best, random, now, false);
@@ -329,7 +330,7 @@ class Pool {
   void Replace(std::vector<std::shared_ptr<Endpoint>> endpoints) {
     std::lock_guard lock(replacing_);
     const List* const old = targets_.load();
-    targets_.store(MakeList(std::move(endpoints), old));
+    targets_.store(MakeList(std::move(endpoints), *old));
     // Whoever reads the old list does so for less than a microsecond.
     while (readers_.load() != 0) std::this_thread::yield();
     delete old;
@@ -361,11 +362,11 @@ class Pool {
     const List* list_;
   };
 
-  List* MakeList(std::vector<std::shared_ptr<Endpoint>> endpoints, const List* old) const {
+  List* MakeList(std::vector<std::shared_ptr<Endpoint>> endpoints, const List& old) const {
     auto list = std::make_unique<List>();
     for (std::shared_ptr<Endpoint>& endpoint : endpoints) {
       std::shared_ptr<Target> target;
-      for (const auto& known : old != nullptr ? *old : List()) {
+      for (const auto& known : old) {
         if (known->endpoint == endpoint) target = known;
       }
       list->push_back(target != nullptr ? target : std::make_shared<Target>(std::move(endpoint), outliers_));
@@ -375,9 +376,8 @@ class Pool {
   static std::size_t Index(double unit, std::size_t size) {
     return (std::min)(static_cast<std::size_t>(unit * static_cast<double>(size)), size - 1);
   }
-  static const std::shared_ptr<Target>* Eligible(const std::shared_ptr<Target>& target, const Target* avoid,
-                                                 TimePoint now) {
-    return target.get() != avoid && !target->outlier.ejected() && target->outlier.Open(now) ? &target : nullptr;
+  static bool Eligible(const std::shared_ptr<Target>& target, const Target* avoid) {
+    return target.get() != avoid && !target->outlier.ejected();
   }
   static const std::shared_ptr<Target>& Cheaper(const std::shared_ptr<Target>& a, const std::shared_ptr<Target>& b,
                                                 TimePoint now) {
