@@ -9,6 +9,8 @@
 #include <optional>
 #include <stop_token>
 
+#include "inferwire/bearer_token.h"
+#include "inferwire/channel/channel.h"
 #include "inferwire/policy/hedge.h"
 #include "inferwire/policy/retry.h"
 #include "inferwire/status.h"
@@ -29,6 +31,10 @@ struct CallOptions {
   /// Sent with every attempt, after the client's own. Keys in lower case; values of keys that end in "-bin" may be
   /// bytes.
   Metadata metadata = {};
+  /// In place of the client's.
+  std::optional<BearerToken> token = std::nullopt;
+  /// In place of the client's.
+  std::optional<Compression> compression = std::nullopt;
   /// False: never tried again once it may have reached a server.
   std::optional<bool> idempotent = std::nullopt;
   /// Filled when the call ends, for successes too. Must live until then; not written to once the future or stream is

@@ -9,7 +9,9 @@
 #include <absl/time/clock.h>
 #include <absl/time/time.h>
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,6 +25,7 @@
 #include "inferwire/client_options.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/engine.h"
+#include "inferwire/engine/health.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/engine/stream.h"
 #include "inferwire/engine/unary.h"
@@ -31,6 +34,7 @@
 #include "inferwire/response_stream.h"
 #include "inferwire/rpc.h"
 #include "inferwire/session.h"
+#include "inferwire/stats.h"
 #include "inferwire/task.h"
 #include "inferwire/wire/protobuf.h"
 
@@ -123,9 +127,12 @@ class Client {
     if (absl::Status status = detail::Validate(options); !status.ok()) return status;
     absl::StatusOr<Credentials::Built> built = options.credentials.Build();
     if (!built.ok()) return built.status();
-    channel::Connector connector(built->credentials, built->identity, options.pool,
+    channel::Connector connector(*built, options.pool, options.connection,
                                  static_cast<int>(options.max_receive_message_bytes));
-    return Client(std::make_shared<engine::Engine>(std::move(options), std::move(connector)));
+    const bool health = options.health.check_service.has_value() || options.health.readiness.has_value();
+    const auto engine = std::make_shared<engine::Engine>(std::move(options), std::move(connector));
+    if (health) engine->Follow(std::make_unique<engine::Health>(engine));
+    return Client(engine);
   }
 
   /// Connects to every target, so that the first calls need not wait for it. OK once the connections that are kept open
@@ -136,9 +143,10 @@ class Client {
                                                               : absl::ToChronoTime(absl::Now() + timeout);
     std::string missing;
     const auto targets = engine_->pool().targets();
-    for (const auto& target : targets) target->endpoint->StartConnecting();  // all at a time
+    const TimePoint now = engine_->Now();
+    for (const auto& target : targets) target->endpoint->StartConnecting(now);  // all at a time
     for (const auto& target : targets) {
-      if (target->endpoint->WaitUntilConnected(deadline)) continue;
+      if (target->endpoint->WaitUntilConnected(deadline, now)) continue;
       missing += detail::Cat(missing.empty() ? "" : ", ", target->endpoint->target());
     }
     if (missing.empty()) return absl::OkStatus();
@@ -152,6 +160,30 @@ class Client {
     if (absl::Status status = detail::ValidateTargets(targets); !status.ok()) return status;
     engine_->SetTargets(targets);
     return absl::OkStatus();
+  }
+
+  /// What the client has done so far, and how its targets are. Reads counters that are kept in any case.
+  ClientStats Stats() const {
+    const engine::Counts& counts = engine_->counts();
+    const auto read = [](const std::atomic<std::uint64_t>& count) { return count.load(std::memory_order_relaxed); };
+    ClientStats out;
+    const std::uint64_t ended = read(counts.ended);  // before those that began
+    out.calls = read(counts.calls);
+    out.failed = read(counts.failed);
+    out.attempts = read(counts.attempts);
+    out.retries = read(counts.retries);
+    out.hedges = read(counts.hedges);
+    out.in_flight = out.calls - ended;
+    for (const auto& target : engine_->pool().targets()) {
+      const auto [open, ready] = target->endpoint->connections();
+      const std::uint64_t done = read(target->ended);
+      const std::uint64_t attempts = read(target->attempts);
+      out.targets.push_back({target->endpoint->target(), open, ready, !target->unhealthy, target->outlier.ejected(),
+                             read(target->ejections), attempts, read(target->failures), attempts - done,
+                             target->latencies.Quantile(0.5, 1), target->latencies.Quantile(0.9, 1),
+                             target->latencies.Quantile(0.99, 1)});
+    }
+    return out;
   }
 
   /// Calls and waits for the reply.
@@ -213,21 +245,25 @@ class Client {
   void Shutdown() const { engine_->Shutdown(); }
 
   // The same by path and payload, for layers that encode and decode by themselves. What could not be encoded ends the
-  // call as every error does.
+  // call as every error does. `draining` tells which errors say that a server is about to go, and another should be
+  // asked.
+  using Draining = bool (*)(const absl::Status&);
 
   template <class T, detail::Decoder<T> Decode>
-  absl::StatusOr<T> CallAs(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options) const {
+  absl::StatusOr<T> CallAs(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
+                           Draining draining = nullptr) const {
     absl::Status ready = request.status();
     auto call = detail::MakeRef<detail::BlockingCall<T>>(
-        engine_, UnarySpec(path, std::move(request), std::move(options)), Decode);
+        engine_, UnarySpec(path, std::move(request), std::move(options), draining), Decode);
     call->Start(std::move(ready));
     return call->Wait();
   }
   template <class T, detail::Decoder<T> Decode>
-  Future<T> AsyncAs(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options) const {
+  Future<T> AsyncAs(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
+                    Draining draining = nullptr) const {
     absl::Status ready = request.status();
-    auto call = detail::MakeRef<detail::FutureCall<T>>(engine_, UnarySpec(path, std::move(request), std::move(options)),
-                                                       Decode);
+    auto call = detail::MakeRef<detail::FutureCall<T>>(
+        engine_, UnarySpec(path, std::move(request), std::move(options), draining), Decode);
     call->Start(std::move(ready));
     return Future<T>(std::move(call));
   }
@@ -244,11 +280,13 @@ class Client {
   engine::Call::Spec Spec(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
                           absl::Duration timeout) const {
     timeout = options.timeout.value_or(timeout);
-    return {path, request.ok() ? *std::move(request) : wire::Payload(), std::move(options), timeout};
+    return {path, request.ok() ? *std::move(request) : wire::Payload(), std::move(options), timeout, nullptr};
   }
-  engine::Call::Spec UnarySpec(const std::string& path, absl::StatusOr<wire::Payload> request,
-                               CallOptions options) const {
-    return Spec(path, std::move(request), std::move(options), engine_->options().timeout);
+  engine::Call::Spec UnarySpec(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
+                               Draining draining) const {
+    engine::Call::Spec spec = Spec(path, std::move(request), std::move(options), engine_->options().timeout);
+    spec.draining = draining;
+    return spec;
   }
   detail::Ref<engine::StreamCall> StartStream(const std::string& path, absl::StatusOr<wire::Payload> request,
                                               CallOptions options, engine::StreamCall::Form form) const {

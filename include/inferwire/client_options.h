@@ -15,6 +15,10 @@
 #include <string>
 #include <vector>
 
+#include "inferwire/bearer_token.h"
+#include "inferwire/channel/channel.h"
+#include "inferwire/channel/endpoint.h"
+#include "inferwire/channel/health.h"
 #include "inferwire/channel/outlier.h"
 #include "inferwire/channel/pool.h"
 #include "inferwire/channel/target.h"
@@ -53,14 +57,24 @@ struct ClientOptions {
   /// Extra attempts beside slow ones. Off, since they cost load: turn it on where the tail matters and servers are
   /// many.
   std::optional<HedgePolicy> hedge = std::nullopt;
-  /// The connections to each target.
+  /// The connections to each target: how many.
   PoolPolicy pool = {};
-  /// Which targets are left out for a while.
+  /// And what they are like: keepalive, age, user agent, gRPC's service config.
+  ConnectionOptions connection = {};
+  /// Asks targets whether they can serve, and leaves out those that cannot. Off: it costs a call a second, or a stream,
+  /// to each target.
+  HealthPolicy health = {};
+  /// Which targets are left out for a while since they fail, and how they come back.
   OutlierPolicy outliers = {};
   /// What several targets are to one another.
   TargetOrder target_order = TargetOrder::kBalanced;
   /// Sent with every attempt of every call.
   Metadata metadata = {};
+  /// Sent with every attempt of every call, as "authorization: Bearer ...". Over plaintext only by
+  /// BearerToken::EvenOverPlaintext.
+  std::optional<BearerToken> token = std::nullopt;
+  /// Of requests. Off: tensors compress badly.
+  Compression compression = Compression::kNone;
   /// The largest reply taken, in bytes; what exceeds it ends the call with RESOURCE_EXHAUSTED. gRPC's own default of
   /// 4 MiB is one large image; this one bounds what a hostile server can make the process allocate.
   std::int64_t max_receive_message_bytes = std::int64_t{1} << 30;
@@ -85,6 +99,13 @@ inline absl::Status ValidateTargets(const std::vector<std::string>& targets) {
   return absl::OkStatus();
 }
 
+inline absl::Status ValidateToken(const std::optional<BearerToken>& token, const Credentials& credentials) {
+  if (!token.has_value() || credentials.secure() || token->allows_plaintext()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "token: a bearer token over plaintext can be read and used by anyone on the way; use Tls() credentials, or say "
+      "BearerToken::EvenOverPlaintext()");
+}
+
 /// INVALID_ARGUMENT naming the field, what was given and what was expected.
 inline absl::Status Validate(const ClientOptions& options) {
   if (absl::Status status = ValidateTargets(options.targets); !status.ok()) return status;
@@ -107,7 +128,10 @@ inline absl::Status Validate(const ClientOptions& options) {
                                                   "; expected 1 to 2147483647, the most that gRPC can receive"));
   }
   if (absl::Status status = channel::Validate(options.pool); !status.ok()) return status;
+  if (absl::Status status = channel::Validate(options.connection); !status.ok()) return status;
+  if (absl::Status status = channel::Validate(options.health); !status.ok()) return status;
   if (absl::Status status = channel::Validate(options.outliers); !status.ok()) return status;
+  if (absl::Status status = ValidateToken(options.token, options.credentials); !status.ok()) return status;
   if (absl::Status status = policy::Validate(options.retry); !status.ok()) return status;
   if (absl::Status status = policy::Validate(options.retry_budget); !status.ok()) return status;
   if (options.hedge.has_value()) {

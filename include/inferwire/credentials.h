@@ -5,9 +5,14 @@
 #define INFERWIRE_CREDENTIALS_H_
 
 #include <absl/status/statusor.h>
+#include <absl/time/time.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <memory>
@@ -22,11 +27,17 @@
 namespace inferwire {
 inline namespace v0 {
 
-/// What TLS needs, as paths of PEM files. They are read once, by Client::Create.
+/// What TLS needs, as paths of PEM files. Client::Create reads them, and refuses what it cannot use.
 struct TlsOptions {
   std::string root_certificates_file = {};  ///< whom to trust; empty: the system's roots
   std::string certificate_chain_file = {};  ///< this client's certificate, for servers that ask for one; needs the key
   std::string private_key_file = {};        ///< the key of that certificate
+  /// The name that the server's certificate must bear, where it is not the target's: behind a tunnel, say.
+  std::string server_name = {};
+  /// How often the files are looked at; new connections are made with what they hold then, so that a certificate can be
+  /// renewed under a running process. Replace files by renaming. A pair that does not match yet is left for the next
+  /// look. Whole seconds, at least one; infinite: the files are read once.
+  absl::Duration reload_interval = absl::Minutes(1);
 };
 
 /// Plaintext or TLS. A value; nothing is read or connected before Client::Create.
@@ -41,6 +52,7 @@ class Credentials {
   struct Built {
     std::shared_ptr<grpc::ChannelCredentials> credentials;
     std::string identity;
+    std::string server_name = {};  ///< in place of the target's
   };
 
   /// NOT_FOUND or INVALID_ARGUMENT, naming the file and what is wrong with it.
@@ -52,6 +64,11 @@ class Credentials {
                                                           "' was given without its private_key_file")
                                             : detail::Cat("TLS: private_key_file '", tls_->private_key_file,
                                                           "' was given without its certificate_chain_file"));
+    }
+    if (tls_->reload_interval < absl::Seconds(1)) {
+      return absl::InvalidArgumentError(detail::Cat("TLS: reload_interval is ",
+                                                    absl::FormatDuration(tls_->reload_interval),
+                                                    "; expected at least 1s, or absl::InfiniteDuration()"));
     }
     grpc::SslCredentialsOptions options;
     const struct {
@@ -70,15 +87,42 @@ class Credentials {
       if (file.path.empty()) continue;
       if (absl::Status read = ReadPem(file.field, file.path, file.marker, file.contents); !read.ok()) return read;
     }
-    std::string identity = "tls";
-    for (const auto& file : files) identity += detail::Cat("\n", file.contents->size(), "\n", *file.contents);
-    return Built{grpc::SslCredentials(options), std::move(identity)};
+    // The paths too: what they hold may part.
+    std::string identity = detail::Cat("tls\n", absl::FormatDuration(tls_->reload_interval), "\n", tls_->server_name);
+    for (const auto& file : files) {
+      identity += detail::Cat("\n", file.path.size(), "\n", file.path, file.contents->size(), "\n", *file.contents);
+    }
+    const bool files_given = !tls_->root_certificates_file.empty() || !tls_->private_key_file.empty();
+    if (!files_given || tls_->reload_interval == absl::InfiniteDuration()) {
+      return Built{grpc::SslCredentials(options), std::move(identity), tls_->server_name};
+    }
+    return Built{Watching(grpc::experimental::TlsChannelCredentialsOptions()), std::move(identity), tls_->server_name};
   }
 
  private:
   friend Credentials Insecure();
   friend Credentials Tls(TlsOptions options);
   explicit Credentials(std::optional<TlsOptions> tls) : tls_(std::move(tls)) {}
+
+  // Credentials that look at the files again. A template, since newer versions of gRPC have renamed what it calls.
+  template <class Options>
+  std::shared_ptr<grpc::ChannelCredentials> Watching(Options options) const {
+    constexpr std::int64_t kYear = std::int64_t{366} * 24 * 3600;
+    const auto provider = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+        tls_->private_key_file, tls_->certificate_chain_file, tls_->root_certificates_file,
+        static_cast<unsigned int>((std::min)(absl::ToInt64Seconds(tls_->reload_interval), kYear)));
+    const bool roots = !tls_->root_certificates_file.empty();
+    const bool identity = !tls_->private_key_file.empty();
+    if constexpr (requires { options.set_root_certificate_provider(provider); }) {
+      if (roots) options.set_root_certificate_provider(provider);
+      if (identity) options.set_identity_certificate_provider(provider);
+    } else {
+      options.set_certificate_provider(provider);
+      if (roots) options.watch_root_certs();
+      if (identity) options.watch_identity_key_cert_pairs();
+    }
+    return grpc::experimental::TlsCredentials(options);
+  }
 
   static absl::Status ReadPem(std::string_view field, const std::string& path, std::string_view marker,
                               std::string* contents) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "inferwire/channel/health.h"
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
 #include "inferwire/infer_request.h"
@@ -32,6 +33,19 @@ absl::StatusOr<InferResult> DecodeResult(wire::Reply&& reply) {
 }
 
 template <class C>
+constexpr Client::Draining DrainingOf() {
+  if constexpr (KnowsDraining<C>) return C::Draining;
+  return nullptr;
+}
+
+/// Whether an answer with a field `ready` says so.
+template <class Response>
+bool IsReady(wire::Reply&& reply) {
+  const absl::StatusOr<Response> response = wire::Decode<Response>(std::move(reply));
+  return response.ok() && response->ready();
+}
+
+template <class C>
 absl::StatusOr<wire::Payload> EncodeRequest(const InferRequest& request) {
   if (absl::Status status = request.Validate(); !status.ok()) return status;
   absl::StatusOr<typename C::Infer::Request> message = C::Encode(request);
@@ -40,6 +54,22 @@ absl::StatusOr<wire::Payload> EncodeRequest(const InferRequest& request) {
 }
 
 }  // namespace detail
+
+/// For HealthPolicy::readiness: targets are used while the contract says that the server is ready.
+template <Contract C>
+  requires UnaryRpc<typename C::ServerReady>
+ReadinessCheck ServerReady() {
+  return {&C::ServerReady::path(), "", detail::IsReady<typename C::ServerReady::Response>};
+}
+/// While it says that the model is.
+template <Contract C>
+  requires UnaryRpc<typename C::ModelReady>
+ReadinessCheck ModelReady(const std::string& model, const std::string& version = "") {
+  typename C::ModelReady::Request request;
+  request.set_name(model);
+  request.set_version(version);
+  return {&C::ModelReady::path(), request.SerializeAsString(), detail::IsReady<typename C::ModelReady::Response>};
+}
 
 /// One model of a server, as a function of tensors. A small value that keeps its client alive; safe from any number of
 /// threads. Lent inputs must stay until the call has completed: until Infer returns, or the future or stream has ended.
@@ -56,13 +86,13 @@ class Model {
   /// Calls and waits: `model.Infer({{"image", std::span<const float>(pixels), {1, 64}}})`.
   absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
     return client_.CallAs<InferResult, detail::DecodeResult<C, typename C::Infer::Response>>(
-        C::Infer::path(), Encode(request), std::move(options));
+        C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
   }
 
   /// Calls and returns at once; the future has the result.
   Future<InferResult> AsyncInfer(InferRequest request, CallOptions options = {}) const {
     return client_.AsyncAs<InferResult, detail::DecodeResult<C, typename C::Infer::Response>>(
-        C::Infer::path(), Encode(request), std::move(options));
+        C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
   }
 
   /// The results as a stream, for contracts that have one.

@@ -11,10 +11,12 @@ import sys
 # From the ground up. A header may include those of lower floors and of its own room (folder).
 FLOORS = [
     ["version.h", "detail/"],
-    ["clock.h", "error_details.h", "rpc.h", "executor.h", "task.h", "tensor.h"],
+    ["clock.h", "error_details.h", "rpc.h", "executor.h", "stats.h", "task.h", "tensor.h"],
     ["status.h"],
     ["credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/", "wire/"],
-    ["call_options.h", "channel/", "contract/"],
+    ["bearer_token.h"],
+    ["channel/", "contract/"],
+    ["call_options.h"],
     ["client_options.h"],
     ["engine/"],
     ["response_stream.h"],

@@ -5,12 +5,17 @@
 #define INFERWIRE_CHANNEL_CHANNEL_H_
 
 #include <absl/status/status.h>
+#include <absl/time/time.h>
+#include <grpc/compression.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,22 +23,83 @@
 #include <string_view>
 #include <utility>
 
+#include "inferwire/clock.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/version.h"
 #include "inferwire/wire/message.h"
 
 namespace inferwire {
 inline namespace v0 {
+
+/// How requests are compressed on their way. Answers come as the server likes, and are taken either way. Numbers
+/// compress badly and networks are quick: it pays for long texts over slow links.
+enum class Compression { kNone, kDeflate, kGzip };
+
+/// What every connection of a client is like.
+struct ConnectionOptions {
+  /// HTTP/2 PINGs after so much silence, so that a peer that is gone without a word is noticed. Off, since servers
+  /// close connections that ping more often than they allow: one a 5 minutes is gRPC's own limit, see
+  /// GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS on the server's side. gRPC sends none within 10 s of the
+  /// last.
+  absl::Duration keepalive_time = absl::InfiniteDuration();
+  /// A PING that is not answered for so long ends the connection.
+  absl::Duration keepalive_timeout = absl::Seconds(20);
+  /// PINGs also while there is no call; servers must allow that (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS).
+  bool keepalive_without_calls = false;
+  /// A connection takes no new calls after so long, give or take a tenth, and is closed once those it carries have
+  /// ended: so that clients find new servers behind a balancer that balances connections.
+  absl::Duration max_age = absl::InfiniteDuration();
+  /// How long to wait between attempts to connect, at most; gRPC's own is two minutes.
+  absl::Duration max_reconnect_backoff = absl::Seconds(1);
+  /// Stands before "inferwire/VERSION grpc-c++/..." in the header user-agent.
+  std::string user_agent = {};
+  /// gRPC's service config, as JSON, for those who let gRPC balance the addresses behind one target:
+  /// `{"loadBalancingConfig": [{"round_robin": {}}]}`. (github.com/grpc/grpc, doc/service_config.md.)
+  std::string service_config = {};
+  /// The largest request sent, in bytes; what exceeds it ends the call with RESOURCE_EXHAUSTED before it is sent.
+  std::int64_t max_send_message_bytes = (std::numeric_limits<std::int32_t>::max)();
+};
+
 namespace channel {
+
+/// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
+inline absl::Status Validate(const ConnectionOptions& options) {
+  const struct {
+    const char* name;
+    absl::Duration value, least;
+  } durations[] = {{"keepalive_time", options.keepalive_time, absl::Seconds(10)},
+                   {"keepalive_timeout", options.keepalive_timeout, absl::Milliseconds(1)},
+                   {"max_age", options.max_age, absl::Milliseconds(100)},
+                   {"max_reconnect_backoff", options.max_reconnect_backoff, absl::Milliseconds(100)}};
+  for (const auto& [name, value, least] : durations) {
+    if (value < least) {
+      return absl::InvalidArgumentError(detail::Cat("connection.", name, " is ", absl::FormatDuration(value),
+                                                    "; expected at least ", absl::FormatDuration(least)));
+    }
+  }
+  for (const char c : options.user_agent) {
+    if (c < 0x20 || c > 0x7e) {
+      return absl::InvalidArgumentError("connection.user_agent holds a character outside printable ASCII");
+    }
+  }
+  if (options.max_send_message_bytes < 1 ||
+      options.max_send_message_bytes > (std::numeric_limits<std::int32_t>::max)()) {
+    return absl::InvalidArgumentError(detail::Cat("connection.max_send_message_bytes is ",
+                                                  options.max_send_message_bytes, "; expected 1 to 2147483647"));
+  }
+  return absl::OkStatus();
+}
 
 /// One target, with the generic stubs every call goes through. Safe from any number of threads.
 class Channel {
  public:
   using Stub = grpc::TemplatedGenericStub<wire::Payload, wire::Reply>;
 
-  /// Connects with the first call.
-  Channel(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials, grpc::ChannelArguments arguments)
+  /// Connects with the first call. Not to be used for new calls after `expires`.
+  Channel(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials, grpc::ChannelArguments arguments,
+          TimePoint expires = TimePoint::max())
       : target_(std::move(target)),
+        expires_(expires),
         spelling_(Unmistakable(target_)),
         credentials_(std::move(credentials)),
         arguments_(std::move(arguments)),
@@ -52,9 +118,12 @@ class Channel {
   }
 
   void Begin() { in_flight_.fetch_add(1, std::memory_order_relaxed); }
-  void End() { in_flight_.fetch_sub(1, std::memory_order_relaxed); }
-  int in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
+  /// Whether it carries nothing more.
+  bool End() { return in_flight_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  TimePoint expires() const { return expires_; }
+  int in_flight() const { return in_flight_.load(std::memory_order_acquire); }
 
+  grpc_connectivity_state state() const { return channel_->GetState(/*try_to_connect=*/false); }
   /// Begins to connect, if it has not.
   void StartConnecting() { channel_->GetState(/*try_to_connect=*/true); }
   /// Connects, and waits for it; false if that takes too long.
@@ -88,6 +157,7 @@ class Channel {
   }
 
   const std::string target_;
+  const TimePoint expires_;
   const std::string spelling_;  // for gRPC
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const grpc::ChannelArguments arguments_;
@@ -98,22 +168,48 @@ class Channel {
   std::optional<Stub> careful_;
 };
 
-/// What all channels of a client are made with. `max_receive_bytes` bounds one reply.
-inline grpc::ChannelArguments Arguments(int max_receive_bytes, int max_reconnect_backoff_ms) {
+/// As gRPC takes them: no more than fit, however long.
+inline int Milliseconds(absl::Duration duration) {
+  constexpr std::int64_t kMost = (std::numeric_limits<std::int32_t>::max)();
+  return static_cast<int>((std::min)(absl::ToInt64Milliseconds(duration), kMost));
+}
+
+/// What all channels of a client are made with. `max_receive_bytes` bounds one reply; `server_name`, where it is not
+/// empty, is whom TLS expects in place of the target. The keys are spelled out, since gRPC moved the macros that name
+/// them from one header to another.
+inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionOptions& options,
+                                        const std::string& server_name) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(max_receive_bytes);
-  arguments.SetMaxSendMessageSize(-1);  // the server's limit decides
-  arguments.SetUserAgentPrefix("inferwire/" INFERWIRE_VERSION);
+  arguments.SetMaxSendMessageSize(static_cast<int>(options.max_send_message_bytes));
+  arguments.SetUserAgentPrefix(
+      detail::Cat(options.user_agent, options.user_agent.empty() ? "" : " ", "inferwire/" INFERWIRE_VERSION));
   // gRPC waits up to two minutes between connection attempts; a restarted server is to be used within a second.
-  // The keys are spelled out, since gRPC moved the macros that name them from one header to another.
   arguments.SetInt("grpc.initial_reconnect_backoff_ms", 100);
   arguments.SetInt("grpc.min_reconnect_backoff_ms", 1000);  // how long one attempt to connect may take at least
-  arguments.SetInt("grpc.max_reconnect_backoff_ms", max_reconnect_backoff_ms);
+  arguments.SetInt("grpc.max_reconnect_backoff_ms", Milliseconds(options.max_reconnect_backoff));
   // Nobody asks for this client's channelz pages, and keeping them costs a twentieth of a small call.
   arguments.SetInt("grpc.enable_channelz", 0);
   // Error details travel in trailers, and 8 KiB, gRPC's default, is little for them.
   arguments.SetInt("grpc.max_metadata_size", 64 * 1024);
+  if (options.keepalive_time != absl::InfiniteDuration()) {
+    arguments.SetInt("grpc.keepalive_time_ms", Milliseconds(options.keepalive_time));
+    arguments.SetInt("grpc.keepalive_timeout_ms", Milliseconds(options.keepalive_timeout));
+    arguments.SetInt("grpc.keepalive_permit_without_calls", options.keepalive_without_calls ? 1 : 0);
+    // gRPC otherwise stops after two PINGs without data in between: just when an answer takes long.
+    arguments.SetInt("grpc.http2.max_pings_without_data", 0);
+  }
+  if (!options.service_config.empty()) arguments.SetServiceConfigJSON(options.service_config);
+  if (!server_name.empty()) arguments.SetSslTargetNameOverride(server_name);
   return arguments;
+}
+
+/// Tells options apart: connections may be shared where it agrees.
+inline std::string IdentityOf(const ConnectionOptions& o) {
+  return detail::Cat(absl::FormatDuration(o.keepalive_time), " ", absl::FormatDuration(o.keepalive_timeout), " ",
+                     o.keepalive_without_calls ? 1 : 0, " ", absl::FormatDuration(o.max_age), " ",
+                     absl::FormatDuration(o.max_reconnect_backoff), " ", o.max_send_message_bytes, " ",
+                     o.user_agent.size(), " ", o.user_agent, o.service_config.size(), " ", o.service_config);
 }
 
 }  // namespace channel

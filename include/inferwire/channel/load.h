@@ -27,11 +27,11 @@ class Load {
   void End() { in_flight_.fetch_sub(1, std::memory_order_relaxed); }
   int in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
 
-  /// It answered, whatever it said.
-  void Answered() {
-    if (failures_.load(std::memory_order_relaxed) == 0) return;
-    failures_.store(0, std::memory_order_relaxed);
+  /// It answered, whatever it said. True where it had failed for some while before.
+  bool Answered() {
+    if (failures_.load(std::memory_order_relaxed) == 0) return false;
     avoid_until_.store(TimePoint::min(), std::memory_order_relaxed);
+    return failures_.exchange(0, std::memory_order_relaxed) >= kLong;
   }
   /// An attempt took that long.
   void Observe(absl::Duration latency, TimePoint now) {
@@ -68,6 +68,7 @@ class Load {
   static constexpr double kMemorySeconds = 10;
   static constexpr double kUnknown = 1e9;
   static constexpr double kAvoided = 1e12;
+  static constexpr int kLong = 4;  // failures, and as many waits
   static constexpr std::chrono::milliseconds kShortest{50};
   static constexpr std::chrono::milliseconds kLongest{500};
 

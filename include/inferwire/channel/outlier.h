@@ -28,6 +28,12 @@ struct OutlierPolicy {
   int min_calls = 20;                          ///< in `window`, for `failure_rate` to count
   absl::Duration max_ejection = absl::Seconds(30);  ///< the longest, and how long a target must be good to begin anew
   double max_ejected = 0.5;                         ///< the share of the targets that may be ejected at a time
+  /// With a smaller share of the targets neither ejected nor unhealthy, both are ignored and all are used: better some
+  /// errors than the few that are left buried. 0: only where none is left.
+  double panic_threshold = 0;
+  /// A target that was ejected, unhealthy, down, or is new among others takes its share by and by, from a tenth at
+  /// first to all of it after so long: caches are cold, and many clients notice it at once. 0 turns this off.
+  absl::Duration slow_start = absl::Seconds(5);
 };
 
 namespace channel {
@@ -39,6 +45,10 @@ inline absl::Status Validate(const OutlierPolicy& policy) {
                                                   " and min_calls ", policy.min_calls,
                                                   "; expected 0 or more, and 1 or more"));
   }
+  if (policy.slow_start < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(detail::Cat("outliers.slow_start is ", absl::FormatDuration(policy.slow_start),
+                                                  "; expected no negative duration"));
+  }
   if (policy.ejection <= absl::ZeroDuration() || policy.window <= absl::ZeroDuration() ||
       policy.max_ejection < policy.ejection) {
     return absl::InvalidArgumentError(detail::Cat(
@@ -46,10 +56,10 @@ inline absl::Status Validate(const OutlierPolicy& policy) {
         absl::FormatDuration(policy.window), " and max_ejection ", absl::FormatDuration(policy.max_ejection),
         "; expected positive durations, and max_ejection no shorter than ejection"));
   }
-  for (const double share : {policy.failure_rate, policy.max_ejected}) {
+  for (const double share : {policy.failure_rate, policy.max_ejected, policy.panic_threshold}) {
     if (!(share >= 0 && share <= 1)) {
       return absl::InvalidArgumentError(
-          detail::Cat("outliers.failure_rate or max_ejected is ", share, "; expected 0 to 1"));
+          detail::Cat("outliers.failure_rate, max_ejected or panic_threshold is ", share, "; expected 0 to 1"));
     }
   }
   return absl::OkStatus();

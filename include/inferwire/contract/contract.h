@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_CONTRACT_CONTRACT_H_
 #define INFERWIRE_CONTRACT_CONTRACT_H_
 
+#include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
 #include <concepts>
@@ -35,6 +36,13 @@ concept DecodesResponses = requires(typename C::Infer::Response&& response) {
 /// A contract has no base class and no state: a method's name and two static functions.
 template <class C>
 concept Contract = NamesInfer<C> && EncodesRequests<C> && DecodesResponses<C>;
+
+/// C::Draining says which errors mean that a server is about to go, and has not begun with the request: calls then go
+/// to another target, if there is one.
+template <class C>
+concept KnowsDraining = requires(const absl::Status& status) {
+  { C::Draining(status) } -> std::same_as<bool>;
+};
 
 /// C::StreamInfer names a method that streams its answers; it takes the same request.
 template <class C>

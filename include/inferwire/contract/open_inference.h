@@ -90,6 +90,12 @@ struct OpenInference {
     return result;
   }
 
+  /// Triton, once it was asked to exit, goes on taking calls and says NOT_FOUND for the models it has let go.
+  static bool Draining(const absl::Status& status) {
+    return status.code() == absl::StatusCode::kNotFound &&
+           detail::ToStd(status.message()).find("has no available versions") != std::string_view::npos;
+  }
+
   static v0::ServerMetadata Decode(open_inference::ServerMetadataResponse&& response) {
     return {std::string(response.name()),
             std::string(response.version()),

@@ -9,11 +9,13 @@
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 #include <absl/time/time.h>
+#include <grpc/compression.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/status.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -24,9 +26,11 @@
 #include <string_view>
 #include <utility>
 
+#include "inferwire/bearer_token.h"
 #include "inferwire/call_options.h"
 #include "inferwire/channel/channel.h"
 #include "inferwire/channel/pool.h"
+#include "inferwire/client_options.h"
 #include "inferwire/clock.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/engine.h"
@@ -58,6 +62,8 @@ class Call : public TimerOwner, public Cancellable {
     wire::Payload request;
     CallOptions options;
     absl::Duration timeout;
+    /// Whether an error says that the server is about to go and has not begun: a contract's own words for it.
+    bool (*draining)(const absl::Status&) = nullptr;
   };
 
   /// Starts the call, or ends it at once with `ready` if that is an error: bad input ends as every call does.
@@ -67,10 +73,12 @@ class Call : public TimerOwner, public Cancellable {
     if (ready.ok()) ready = wire::ValidateMetadata(spec_.options.metadata);
     if (ready.ok() && spec_.options.retry.has_value()) ready = policy::Validate(*spec_.options.retry);
     if (ready.ok() && spec_.options.hedge.has_value()) ready = policy::Validate(*spec_.options.hedge);
+    if (ready.ok()) ready = detail::ValidateToken(spec_.options.token, client.credentials);
     if (ready.ok() && !engine_->Register(*this)) ready = absl::FailedPreconditionError("the client was shut down");
     if (ready.ok() && spec_.options.stop.stop_possible()) {
       stop_.emplace(spec_.options.stop, OnStop{this});  // may cancel at once; the call is not started then
     }
+    engine_->counts().calls.fetch_add(1, std::memory_order_relaxed);
     std::unique_lock lock(mutex_);
     if (client.observer != nullptr) {
       observer_ = client.observer->CallStarted({spec_.path, spec_.request.size()});
@@ -88,6 +96,7 @@ class Call : public TimerOwner, public Cancellable {
     if (deadline <= started_) return End(std::move(lock), DeadlineError(), CallInfo::Reason::kDeadline);
     engine_->retry_budget().Deposit();
     engine_->hedge_budget().Deposit();
+    if (token() != nullptr) return FetchToken(std::move(lock));
     StartAttempt(lock, started_, /*hedge=*/false);
   }
 
@@ -146,6 +155,17 @@ class Call : public TimerOwner, public Cancellable {
       if (due != TimePoint::max()) context_.set_deadline(ToTimespec(now, due));
       for (const auto& [key, value] : call.engine_->options().metadata) context_.AddMetadata(key, value);
       for (const auto& [key, value] : call.spec_.options.metadata) context_.AddMetadata(key, value);
+      if (!call.sent_token_.empty()) context_.AddMetadata("authorization", detail::Cat("Bearer ", call.sent_token_));
+      switch (call.spec_.options.compression.value_or(call.engine_->options().compression)) {
+        case Compression::kNone:
+          break;
+        case Compression::kDeflate:
+          context_.set_compression_algorithm(GRPC_COMPRESS_DEFLATE);
+          break;
+        case Compression::kGzip:
+          context_.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+          break;
+      }
       // gRFC A6: how many came before this one.
       if (number > 0) context_.AddMetadata("grpc-previous-rpc-attempts", std::to_string(number));
     }
@@ -241,6 +261,8 @@ class Call : public TimerOwner, public Cancellable {
   /// The single end. Takes the lock over.
   void End(std::unique_lock<std::mutex> lock, absl::Status status, CallInfo::Reason reason) {
     state_ = State::kEnded;
+    engine_->counts().ended.fetch_add(1, std::memory_order_relaxed);
+    if (!status.ok()) engine_->counts().failed.fetch_add(1, std::memory_order_relaxed);
     loop_.Disarm(timer_);
     const bool answered = reason == CallInfo::Reason::kNone || reason == CallInfo::Reason::kPermanent;
     const bool late = reason == CallInfo::Reason::kDeadline;
@@ -317,7 +339,31 @@ class Call : public TimerOwner, public Cancellable {
     return std::find_if(running_.begin(), running_.end(), [&](Attempt* a) { return a->number() == number; });
   }
 
+  const BearerToken* token() const {
+    if (spec_.options.token.has_value()) return &*spec_.options.token;
+    return engine_->options().token.has_value() ? &*engine_->options().token : nullptr;
+  }
+  // The first attempt starts once there is a token. Without the lock, since its function may run here and now.
+  void FetchToken(std::unique_lock<std::mutex> lock) {
+    loop_.Arm(timer_, plan_->due());
+    lock.unlock();
+    std::string value;
+    const bool valid = token()->Get(&value, engine_->executor(), [self = detail::Ref<Call>(this)](absl::Status status) {
+      std::unique_lock again(self->mutex_);
+      if (self->state_ != State::kStarted) return;
+      if (!status.ok()) return self->End(std::move(again), std::move(status), CallInfo::Reason::kPermanent);
+      self->StartAttempt(again, self->Now(), /*hedge=*/false);
+    });
+    if (!valid) return;
+    lock.lock();
+    if (state_ == State::kStarted) StartAttempt(lock, Now(), /*hedge=*/false);
+  }
+
   bool StartAttempt(std::unique_lock<std::mutex>& lock, TimePoint now, bool hedge) {
+    if (token() != nullptr) sent_token_ = token()->Latest();
+    Counts& counts = engine_->counts();
+    counts.attempts.fetch_add(1, std::memory_order_relaxed);
+    if (plan_->started() > 0) (hedge ? counts.hedges : counts.retries).fetch_add(1, std::memory_order_relaxed);
     channel::Lease lease = engine_->pool().Pick(last_target_, now, [this] { return engine_->Random(); });
     last_target_ = lease.id();
     const auto [number, due] = plan_->Start(now);
@@ -361,11 +407,16 @@ class Call : public TimerOwner, public Cancellable {
       info_.trailing_metadata.clear();
     }
     failure.retryable = !Committed() && !wire::MessageTooLarge(status) && (timed_out || Retryable(status));
-    Settle(attempt,
-           !failure.reached_server               ? channel::Verdict::kUnreached
-           : out_of_time || ServerFailed(status) ? channel::Verdict::kFailed
-                                                 : channel::Verdict::kAnswered,
-           status, failure.pushback);
+    const bool draining = over && spec_.draining != nullptr && spec_.draining(status) && engine_->pool().size() > 1;
+    const channel::Verdict verdict = !failure.reached_server                           ? channel::Verdict::kUnreached
+                                     : out_of_time || draining || ServerFailed(status) ? channel::Verdict::kFailed
+                                                                                       : channel::Verdict::kAnswered;
+    if (draining) {
+      failure.retryable = !Committed();
+      failure.reached_server = false;  // none that would have begun
+    }
+    if (status.code() == absl::StatusCode::kUnauthenticated && token() != nullptr) token()->Reject(sent_token_);
+    Settle(attempt, verdict, status, failure.pushback);
     running_.erase(Find(attempt.number()));
     if (!over) attempt.Abandon();
     if (out_of_time && !timed_out) {
@@ -443,6 +494,7 @@ class Call : public TimerOwner, public Cancellable {
   AttemptList running_;
   const channel::Target* last_target_ = nullptr;  // only compared
   absl::Status cancelled_;
+  std::string sent_token_;
   bool telling_ = false;  // somebody wants to know, also of a success
   CallInfo info_;
   std::unique_ptr<CallObserver> observer_;

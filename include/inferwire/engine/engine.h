@@ -24,6 +24,7 @@
 #include "inferwire/executor.h"
 #include "inferwire/policy/budget.h"
 #include "inferwire/policy/hedge.h"
+#include "inferwire/policy/latency.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -41,6 +42,19 @@ class Cancellable : public virtual detail::RefCounted {
   Cancellable* next_ = nullptr;
 };
 
+/// Numbers of calls and attempts since the client was made.
+struct Counts {
+  std::atomic<std::uint64_t> calls{0}, ended{0}, failed{0}, attempts{0}, retries{0}, hedges{0};
+};
+
+/// Something that follows a client's targets for as long as the client lives.
+class Follower {
+ public:
+  virtual ~Follower() = default;
+  /// They have changed.
+  virtual void Update() = 0;
+};
+
 /// Kept alive by the client and by every call in flight. Safe from any thread.
 class Engine {
  public:
@@ -54,7 +68,14 @@ class Engine {
 
   const ClientOptions& options() const { return options_; }
   channel::Pool& pool() { return pool_; }
-  void SetTargets(const std::vector<std::string>& targets) { pool_.Replace(connector_.Connect(targets)); }
+  const channel::Connector& connector() const { return connector_; }
+  Counts& counts() { return counts_; }
+  void SetTargets(const std::vector<std::string>& targets) {
+    pool_.Replace(connector_.Connect(targets), Now());
+    if (follower_ != nullptr) follower_->Update();
+  }
+  /// Before the first call.
+  void Follow(std::unique_ptr<Follower> follower) { follower_ = std::move(follower); }
 
   /// What calls count their time by; the machine's where it is null.
   Clock* clock() const { return options_.clock.get(); }
@@ -124,6 +145,8 @@ class Engine {
   const ClientOptions options_;
   const channel::Connector connector_;
   channel::Pool pool_;
+  Counts counts_;
+  std::unique_ptr<Follower> follower_;
   std::atomic<std::uint64_t> random_;
   policy::Budget retry_budget_, hedge_budget_;
   std::mutex latencies_mutex_;

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Who is calling, as a token that expires: fetched by a function of the user's, kept, and fetched anew in time.
+#ifndef INFERWIRE_BEARER_TOKEN_H_
+#define INFERWIRE_BEARER_TOKEN_H_
+
+#include <absl/functional/any_invocable.h>
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/clock.h>
+#include <absl/time/time.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "inferwire/detail/text.h"
+#include "inferwire/executor.h"
+#include "inferwire/wire/status.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+/// What a token service gives.
+struct AccessToken {
+  std::string value;
+  absl::Time expires = absl::InfiniteFuture();
+};
+
+/// Sends `authorization: Bearer TOKEN` with every attempt (RFC 6750). A value whose copies share one token. Only over
+/// TLS: with plaintext credentials the client, or the call, is refused with INVALID_ARGUMENT, unless the token says
+/// EvenOverPlaintext. A token never appears in a status, nor in what an observer sees. Safe from any thread.
+class BearerToken {
+ public:
+  using Fetch = std::function<absl::StatusOr<AccessToken>()>;
+
+  /// One that does not change.
+  explicit BearerToken(std::string value)
+      : BearerToken([token = AccessToken{std::move(value)}]() -> absl::StatusOr<AccessToken> { return token; }) {}
+  /// Fetched with the first call, and again in good time before it expires: a minute, or a fifth of its life. Calls
+  /// wait for a token only where there is none that is valid; where none can be had they end with UNAUTHENTICATED and
+  /// what `fetch` said. `fetch` runs on the client's executor, where it may block, and never twice at a time. A
+  /// server's UNAUTHENTICATED has the next call fetch anew.
+  explicit BearerToken(Fetch fetch) : state_(std::make_shared<State>(std::move(fetch))) {}
+
+  /// Sends it unencrypted too, where anyone on the way can read and use it: for loopback, or a mesh that encrypts.
+  BearerToken EvenOverPlaintext() const {
+    BearerToken out = *this;
+    out.plaintext_ = true;
+    return out;
+  }
+  bool allows_plaintext() const { return plaintext_; }
+
+  /// The value to send: at once if `*value` is filled and true returned; else `then` is called once there is one, or
+  /// none can be had, and the token is to be asked for again. May call `then` before it returns, if `executor` does.
+  bool Get(std::string* value, Executor& executor, absl::AnyInvocable<void(absl::Status)> then) const {
+    bool fetch = false;
+    bool valid = false;
+    {
+      std::lock_guard lock(state_->mutex);
+      const absl::Time now = absl::Now();
+      valid = now < state_->token.expires && !state_->rejected;
+      if (valid) *value = state_->token.value;
+      if (!valid) state_->waiting.push_back(std::move(then));
+      fetch = (!valid || now >= state_->refresh) && !std::exchange(state_->fetching, true);
+    }
+    if (fetch) executor.Run([state = state_] { state->FetchNow(); });
+    return valid;
+  }
+  /// The latest value, valid or not; none before the first.
+  std::string Latest() const {
+    std::lock_guard lock(state_->mutex);
+    return state_->token.value;
+  }
+  /// A server did not take this value.
+  void Reject(const std::string& value) const {
+    std::lock_guard lock(state_->mutex);
+    if (value == state_->token.value) state_->rejected = true;
+  }
+
+ private:
+  struct State {
+    explicit State(Fetch function) : fetch(std::move(function)) {}
+
+    void FetchNow() {
+      absl::StatusOr<AccessToken> fetched = fetch();
+      absl::Status status = fetched.status();
+      if (status.ok()) status = wire::ValidateMetadata({{"authorization", fetched->value}});
+      if (status.ok() && fetched->value.empty()) status = absl::InvalidArgumentError("it is empty");
+      if (status.ok() && fetched->expires <= absl::Now()) status = absl::InvalidArgumentError("it has expired already");
+      std::vector<absl::AnyInvocable<void(absl::Status)>> told;
+      {
+        std::lock_guard lock(mutex);
+        fetching = false;
+        const absl::Time now = absl::Now();
+        if (status.ok()) {
+          token = *std::move(fetched);
+          rejected = false;
+          refresh = token.expires - (std::min)(absl::Minutes(1), (token.expires - now) / 5);
+        } else {
+          refresh = now + absl::Seconds(1);  // while the old one is valid, not with each call
+          status = absl::UnauthenticatedError(detail::Cat("no bearer token: ", detail::ToStd(status.message())));
+        }
+        told.swap(waiting);
+      }
+      for (auto& then : told) then(status);
+    }
+
+    const Fetch fetch;
+    std::mutex mutex;
+    AccessToken token{{}, absl::InfinitePast()};
+    absl::Time refresh = absl::InfinitePast();
+    bool rejected = false;
+    bool fetching = false;
+    std::vector<absl::AnyInvocable<void(absl::Status)>> waiting;
+  };
+
+  std::shared_ptr<State> state_;
+  bool plaintext_ = false;
+};
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_BEARER_TOKEN_H_

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The connections to one target: how many there are, which one a call takes, and who shares them.
+#ifndef INFERWIRE_CHANNEL_ENDPOINT_H_
+#define INFERWIRE_CHANNEL_ENDPOINT_H_
+
+#include <absl/status/status.h>
+#include <absl/time/time.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "inferwire/channel/channel.h"
+#include "inferwire/channel/load.h"
+#include "inferwire/clock.h"
+#include "inferwire/credentials.h"
+#include "inferwire/detail/text.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+/// How many connections a client has to each target. One carries many calls at a time, but servers bound how many
+/// (often 100), and gRPC has the rest wait without a word.
+struct PoolPolicy {
+  int min_channels = 1;                            ///< connections that are kept
+  int max_channels = 8;                            ///< at most 64
+  int max_streams_per_channel = 100;               ///< one more is opened when all carry so many calls
+  absl::Duration idle_timeout = absl::Minutes(1);  ///< a connection beyond the least that is not needed is closed
+};
+
+namespace channel {
+
+/// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
+inline absl::Status Validate(const PoolPolicy& policy) {
+  if (policy.min_channels < 1 || policy.max_channels < policy.min_channels || policy.max_channels > 64) {
+    return absl::InvalidArgumentError(detail::Cat("pool.min_channels is ", policy.min_channels, " and max_channels ",
+                                                  policy.max_channels,
+                                                  "; expected 1 to 64, and max_channels no less than min_channels"));
+  }
+  if (policy.max_streams_per_channel < 1) {
+    return absl::InvalidArgumentError(
+        detail::Cat("pool.max_streams_per_channel is ", policy.max_streams_per_channel, "; expected at least 1"));
+  }
+  if (policy.idle_timeout < absl::Seconds(1)) {
+    return absl::InvalidArgumentError(
+        detail::Cat("pool.idle_timeout is ", absl::FormatDuration(policy.idle_timeout), "; expected at least 1s"));
+  }
+  return absl::OkStatus();
+}
+
+/// The connections to one target. Shared by all clients for which target, credentials and arguments agree. Safe from
+/// any thread; picking takes no lock unless it opens a connection.
+class Endpoint {
+ public:
+  /// Makes one more connection; `spare` if it is beyond those that are kept.
+  using Connect = std::function<std::unique_ptr<Channel>(bool spare, TimePoint now)>;
+
+  /// `aging`: whether connections expire.
+  Endpoint(std::string target, const PoolPolicy& policy, bool aging, Connect connect)
+      : target_(std::move(target)),
+        policy_(policy),
+        aging_(aging),
+        connect_(std::move(connect)),
+        active_(policy.min_channels) {}
+
+  const std::string& target() const { return target_; }
+  Load& load() { return load_; }
+  int active() const { return active_.load(std::memory_order_relaxed); }
+
+  /// The less busy of two connections, or one more where all are full; it carries a call from now on, until Leave.
+  /// `unit` is uniform in [0, 1). Begins what `load` counts, too.
+  Channel& Enter(double unit, TimePoint now) {
+    load_.Begin();
+    if (!aging_) {
+      Channel& channel = At(PickSlot(unit, now), now);
+      channel.Begin();
+      return channel;
+    }
+    // A channel that is replaced stays until nobody can be about to use it.
+    entering_.fetch_add(1);
+    const int slot = PickSlot(unit, now);
+    Channel* channel = &At(slot, now);
+    if (now >= channel->expires()) channel = &Replace(slot, *channel, now);
+    channel->Begin();
+    entering_.fetch_sub(1);
+    return *channel;
+  }
+  void Leave(Channel& channel) {
+    load_.End();
+    if (channel.End() && replaced_.load(std::memory_order_relaxed)) Reap();
+  }
+
+  struct Connections {
+    int open = 0;   ///< made and in use, whether or not they are connected
+    int ready = 0;  ///< of those, the connected ones
+  };
+  Connections connections() {
+    std::lock_guard lock(mutex_);
+    Connections out;
+    for (int i = 0; i < active(); ++i) {
+      const Channel* const channel = slots_[static_cast<std::size_t>(i)].load(std::memory_order_relaxed);
+      if (channel == nullptr) continue;
+      ++out.open;
+      if (channel->state() == GRPC_CHANNEL_READY) ++out.ready;
+    }
+    return out;
+  }
+
+  /// Begins to connect what is kept open.
+  void StartConnecting(TimePoint now) {
+    for (int i = 0; i < policy_.min_channels; ++i) At(i, now).StartConnecting();
+  }
+  /// Waits until what is kept open is connected; false if that takes too long.
+  bool WaitUntilConnected(std::chrono::system_clock::time_point deadline, TimePoint now) {
+    bool all = true;
+    for (int i = 0; i < policy_.min_channels; ++i) all = At(i, now).WaitForConnected(deadline) && all;
+    return all;
+  }
+
+ private:
+  int PickSlot(double unit, TimePoint now) {
+    const int count = active_.load(std::memory_order_acquire);
+    int picked = 0;
+    if (count > 1) {
+      const int pairs = count * (count - 1);
+      const int pair = (std::min)(static_cast<int>(unit * pairs), pairs - 1);
+      const int first = pair / (count - 1);
+      const int second = (first + 1 + pair % (count - 1)) % count;
+      picked = At(first, now).in_flight() <= At(second, now).in_flight() ? first : second;
+    }
+    if (At(picked, now).in_flight() < policy_.max_streams_per_channel) {
+      if (count > policy_.min_channels) MayShrink(count, now);
+      return picked;
+    }
+    for (int i = 0; i < count; ++i) {
+      if (At(i, now).in_flight() < At(picked, now).in_flight()) picked = i;
+    }
+    if (At(picked, now).in_flight() < policy_.max_streams_per_channel || count == policy_.max_channels) return picked;
+    int expected = count;
+    active_.compare_exchange_strong(expected, count + 1,
+                                    std::memory_order_acq_rel);  // another one may have been quicker
+    needed_.store(now, std::memory_order_relaxed);
+    return count;
+  }
+  Channel& At(int number, TimePoint now) {
+    std::atomic<Channel*>& slot = slots_[static_cast<std::size_t>(number)];
+    if (Channel* const channel = slot.load()) return *channel;
+    std::lock_guard lock(mutex_);
+    if (slot.load(std::memory_order_relaxed) == nullptr) Make(number, slot, now);
+    return *slot.load(std::memory_order_relaxed);
+  }
+  Channel& Replace(int number, const Channel& expired, TimePoint now) {
+    std::atomic<Channel*>& slot = slots_[static_cast<std::size_t>(number)];
+    std::vector<std::unique_ptr<Channel>> gone;  // after the lock is released
+    std::lock_guard lock(mutex_);
+    if (slot.load(std::memory_order_relaxed) == &expired) {  // else another one was quicker
+      Make(number, slot, now);
+      replaced_.store(true, std::memory_order_relaxed);
+      gone = Unused();
+    }
+    return *slot.load(std::memory_order_relaxed);
+  }
+  void Make(int number, std::atomic<Channel*>& slot, TimePoint now) {
+    owned_.push_back(connect_(number >= policy_.min_channels, now));
+    slot.store(owned_.back().get(), std::memory_order_seq_cst);
+  }
+  void Reap() {
+    std::vector<std::unique_ptr<Channel>> gone;
+    std::lock_guard lock(mutex_);
+    gone = Unused();
+  }
+  // Those that are in no slot and carry nothing, unless someone may just have read a slot.
+  std::vector<std::unique_ptr<Channel>> Unused() {
+    std::vector<std::unique_ptr<Channel>> out;
+    if (entering_.load() != 0) return out;  // asked first: who comes later finds them in no slot
+    for (std::unique_ptr<Channel>& channel : owned_) {
+      const bool in_slot = std::any_of(slots_.begin(), slots_.end(), [&](const auto& slot) {
+        return slot.load(std::memory_order_relaxed) == channel.get();
+      });
+      if (!in_slot && channel->in_flight() == 0) out.push_back(std::move(channel));
+    }
+    std::erase(owned_, nullptr);
+    return out;
+  }
+  // The last connection is taken out of use once the others would do for half of what they may carry. gRPC closes what
+  // carries nothing for the idle timeout.
+  void MayShrink(int count, TimePoint now) {
+    if (load_.in_flight() > (count - 1) * policy_.max_streams_per_channel / 2) {
+      needed_.store(now, std::memory_order_relaxed);
+    } else if (now - needed_.load(std::memory_order_relaxed) > absl::ToChronoNanoseconds(policy_.idle_timeout)) {
+      active_.compare_exchange_strong(count, count - 1, std::memory_order_acq_rel);
+      needed_.store(now, std::memory_order_relaxed);
+    }
+  }
+
+  const std::string target_;
+  const PoolPolicy policy_;
+  const bool aging_;
+  const Connect connect_;
+  std::atomic<int> active_;
+  std::atomic<int> entering_{0};
+  std::atomic<bool> replaced_{false};           // some channel was, and may wait for its end
+  std::atomic<TimePoint> needed_{TimePoint()};  // when the last connection was, last
+  Load load_;
+  std::array<std::atomic<Channel*>, 64> slots_{};
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Channel>> owned_;
+};
+
+/// The endpoints of the process, by everything that tells them apart.
+class Endpoints {
+ public:
+  static Endpoints& Instance() {
+    static Endpoints* const endpoints = new Endpoints;  // never destroyed: a client may outlive static storage
+    return *endpoints;
+  }
+  template <class Make>
+  std::shared_ptr<Endpoint> Get(const std::string& key, Make make) {
+    std::lock_guard lock(mutex_);
+    std::erase_if(endpoints_, [](const auto& entry) { return entry.second.expired(); });
+    std::shared_ptr<Endpoint> endpoint = endpoints_[key].lock();
+    if (endpoint == nullptr) endpoints_[key] = endpoint = make();
+    return endpoint;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::weak_ptr<Endpoint>> endpoints_;
+};
+
+/// Gives a client its endpoints: those that are there already for the same target, credentials and arguments, or new
+/// ones.
+class Connector {
+ public:
+  Connector(const Credentials::Built& credentials, const PoolPolicy& policy, const ConnectionOptions& options,
+            int max_receive_bytes)
+      : credentials_(credentials.credentials),
+        policy_(policy),
+        max_age_(options.max_age),
+        arguments_(Arguments(max_receive_bytes, options, credentials.server_name)),
+        key_(detail::Cat(max_receive_bytes, " ", policy.min_channels, " ", policy.max_channels, " ",
+                         policy.max_streams_per_channel, " ", absl::FormatDuration(policy.idle_timeout), " ",
+                         IdentityOf(options), "\n", credentials.identity)) {}
+
+  std::vector<std::shared_ptr<Endpoint>> Connect(const std::vector<std::string>& targets) const {
+    std::vector<std::shared_ptr<Endpoint>> out;
+    for (const std::string& target : targets) {
+      std::shared_ptr<Endpoint> endpoint = Endpoints::Instance().Get(detail::Cat(target, "\n", key_), [&] {
+        return std::make_shared<Endpoint>(
+            target, policy_, max_age_ != absl::InfiniteDuration(),
+            [target, policy = policy_, max_age = max_age_, credentials = credentials_, base = arguments_](
+                bool spare, TimePoint now) {
+              grpc::ChannelArguments arguments = base;
+              // gRPC has channels with equal arguments share a connection.
+              static std::atomic<int> connections{0};
+              const int number = ++connections;
+              arguments.SetInt("inferwire.connection", number);
+              // A spare one, out of use, is closed by gRPC. Not asked for where it is not needed: each call pays for
+              // it.
+              if (spare) arguments.SetInt("grpc.client_idle_timeout_ms", Milliseconds(policy.idle_timeout));
+              // Connections made together are not to end together: theirs are spread by the golden ratio.
+              const double spread = 0.9 + 0.2 * std::fmod(number * 0.6180339887498949, 1.0);
+              return std::make_unique<Channel>(target, credentials, arguments, After(now, max_age * spread));
+            });
+      });
+      // A target that is named twice is one target.
+      if (std::find(out.begin(), out.end(), endpoint) == out.end()) out.push_back(std::move(endpoint));
+    }
+    return out;
+  }
+
+ private:
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
+  const PoolPolicy policy_;
+  const absl::Duration max_age_;
+  const grpc::ChannelArguments arguments_;
+  const std::string key_;
+};
+
+}  // namespace channel
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_CHANNEL_ENDPOINT_H_

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What to ask a target to know whether it can serve, and how to read the answer.
+#ifndef INFERWIRE_CHANNEL_HEALTH_H_
+#define INFERWIRE_CHANNEL_HEALTH_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "inferwire/detail/text.h"
+#include "inferwire/wire/message.h"
+#include "inferwire/wire/reader.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+/// A question of a contract's own: whether the server, or one of its models, is ready. See ServerReady and ModelReady.
+struct ReadinessCheck {
+  const std::string* path = nullptr;  ///< of an Rpc: it lives as long as the process
+  std::string request;                ///< serialised
+  /// The answer. What is malformed counts as not ready.
+  bool (*ready)(wire::Reply&& reply) = nullptr;
+};
+
+/// Whether, and how, targets are asked. One that says no is left out until it says yes. A server that does not know the
+/// question (UNIMPLEMENTED) has no opinion, and is used; so is one that was not heard yet. Where no target is healthy
+/// all are used (OutlierPolicy::panic_threshold).
+struct HealthPolicy {
+  /// grpc.health.v1 (gRFC A17): a stream of what the server says of this service, else a question each `interval`.
+  /// "" is the server as a whole; unset: off.
+  std::optional<std::string> check_service = std::nullopt;
+  /// In place of grpc.health.v1, asked each `interval`: `.readiness = inferwire::ModelReady<OpenInference>("digits")`.
+  std::optional<ReadinessCheck> readiness = std::nullopt;
+  /// Between questions, and before a stream that broke is opened again.
+  absl::Duration interval = absl::Seconds(1);
+  /// Of one question. No answer is a no.
+  absl::Duration timeout = absl::Seconds(1);
+};
+
+namespace channel {
+
+inline absl::Status Validate(const HealthPolicy& policy) {
+  if (policy.interval < absl::Milliseconds(10) || policy.timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(detail::Cat("health.interval is ", absl::FormatDuration(policy.interval),
+                                                  " and timeout ", absl::FormatDuration(policy.timeout),
+                                                  "; expected at least 10ms, and a positive duration"));
+  }
+  if (policy.check_service.has_value() && policy.readiness.has_value()) {
+    return absl::InvalidArgumentError("health has a check_service and a readiness; expected one of them");
+  }
+  if (policy.readiness.has_value() && (policy.readiness->ready == nullptr || policy.readiness->path == nullptr)) {
+    return absl::InvalidArgumentError(
+        "health.readiness lacks a path or a function; expected ServerReady or ModelReady");
+  }
+  if (policy.check_service.has_value() && policy.check_service->size() > 4096) {
+    return absl::InvalidArgumentError(
+        detail::Cat("health.check_service has ", policy.check_service->size(), " characters; expected at most 4096"));
+  }
+  return absl::OkStatus();
+}
+
+/// grpc.health.v1.HealthCheckRequest: string service = 1.
+inline std::string EncodeHealthRequest(std::string_view service) {
+  std::string out;
+  if (service.empty()) return out;
+  out += '\x0a';
+  for (std::size_t size = service.size(); true; size >>= 7) {
+    if (size < 0x80) {
+      out += static_cast<char>(size);
+      break;
+    }
+    out += static_cast<char>((size & 0x7f) | 0x80);
+  }
+  return out.append(service);
+}
+
+/// grpc.health.v1.HealthCheckResponse: status = 1, where SERVING is 1. What is malformed is not healthy.
+inline bool DecodeHealthResponse(wire::Reply&& reply) {
+  const std::string bytes = wire::CopyBytes(reply.buffer());
+  wire::Reader reader(bytes);
+  std::uint64_t status = 0;
+  while (reader.Next()) {
+    if (reader.field() == 1 && reader.type() == wire::Reader::kVarint) status = reader.number();
+  }
+  return reader.ok() && status == 1;
+}
+
+}  // namespace channel
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_CHANNEL_HEALTH_H_

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a client has done, and how its targets are.
+#ifndef INFERWIRE_STATS_H_
+#define INFERWIRE_STATS_H_
+
+#include <absl/time/time.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace inferwire {
+inline namespace v0 {
+
+/// A reading of a client's counters. They are read one after another, while calls go on: sums may be off by those.
+struct ClientStats {
+  std::uint64_t calls = 0;     ///< begun, of any kind
+  std::uint64_t failed = 0;    ///< ended with an error
+  std::uint64_t attempts = 0;  ///< begun
+  std::uint64_t retries = 0;   ///< of the attempts, those after a failed one
+  std::uint64_t hedges = 0;    ///< of the attempts, those beside a slow one
+  std::uint64_t in_flight = 0;
+
+  struct Target {
+    std::string target;  ///< as given
+    int channels = 0;    ///< in use; shared with other clients that agree in target, credentials and options
+    int ready = 0;       ///< of those, the connected ones
+    bool healthy = true;
+    bool ejected = false;
+    std::uint64_t ejections = 0;
+    std::uint64_t attempts = 0;
+    std::uint64_t failures = 0;  ///< of the attempts, those that the target, or the way to it, failed
+    std::uint64_t in_flight = 0;
+    /// Of answered unary attempts, the latest few thousand; at most an eighth too high. Unset before the first.
+    std::optional<absl::Duration> p50, p90, p99;
+  };
+  std::vector<Target> targets;  ///< in the order given
+};
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_STATS_H_
