@@ -15,8 +15,9 @@ const TimePoint kStart = TimePoint() + std::chrono::hours(1);
 TEST_CASE("a target nobody has tried is cheap for the first attempt and dear for the second", "[channel]") {
   Load load;
   CHECK(load.Cost(kStart) == 0);
-  load.Begin();
+  load.Begin(kStart);
   CHECK(load.Cost(kStart) > 1e8);
+  CHECK(load.Cost(kStart + seconds(1)) == 0);  // what it carries is a stream, perhaps
   load.End();
   CHECK(load.Cost(kStart) == 0);
 }
@@ -25,8 +26,8 @@ TEST_CASE("the cost is the latency of late times those who wait", "[channel]") {
   Load load;
   load.Observe(absl::Milliseconds(4), kStart);
   CHECK(load.Cost(kStart) == Approx(4e6));
-  load.Begin();
-  load.Begin();
+  load.Begin(kStart);
+  load.Begin(kStart);
   CHECK(load.Cost(kStart) == Approx(12e6));
 }
 

@@ -197,6 +197,124 @@ TEST_CASE("a target that stays keeps what is known of it", "[channel]") {
   CHECK(after[0] == before[1]);
 }
 
+TEST_CASE("a target that comes back takes its share by and by", "[channel]") {
+  Bench bench(Targets(2), TargetOrder::kBalanced, {}, {.slow_start = absl::Seconds(10)});
+  const auto back = bench.pool.targets()[0];
+  bench.pool.SetHealth(*back, false, kStart);
+  for (int i = 0; i < 100; ++i) CHECK(bench.Pick(kStart).target() == "target1:1");
+  bench.pool.SetHealth(*back, true, kStart);
+  const auto share = [&](TimePoint now) {
+    int out = 0;
+    for (int i = 0; i < 1000; ++i) {
+      Lease lease = bench.Pick(now);
+      out += lease.target() == "target0:1" ? 1 : 0;
+    }
+    return out / 1000.0;
+  };
+  // Of two alike the first drawn is taken: half of the time, times the share that it is given.
+  CHECK(share(kStart + milliseconds(1)) == Approx(0.05).margin(0.03));
+  CHECK(share(kStart + seconds(5)) == Approx(0.25).margin(0.06));
+  CHECK(share(kStart + seconds(10)) == Approx(0.5).margin(0.08));
+  CHECK(share(kStart + seconds(100)) == Approx(0.5).margin(0.08));
+}
+
+TEST_CASE("the slow start holds for what was down or ejected or is new, and for no client's first targets",
+          "[channel]") {
+  Bench bench(Targets(2), TargetOrder::kBalanced, {}, {.slow_start = absl::Seconds(10)});
+  constexpr TimePoint kWarm = TimePoint::min();
+  for (const auto& target : bench.pool.targets()) CHECK(target->cold_since.load() == kWarm);
+  const auto down = bench.pool.targets()[0];
+  const auto fail = [&](int times) {
+    for (int i = 0; i < times;) {
+      Lease lease = bench.Pick(kStart, bench.pool.targets()[1].get());
+      if (lease.id() != down.get()) continue;
+      lease.Return(Verdict::kUnreached, std::nullopt, kStart);
+      ++i;
+    }
+    bench.Pick(kStart, bench.pool.targets()[1].get()).Return(Verdict::kAnswered, std::nullopt, kStart);
+  };
+  fail(1);
+  CHECK(down->cold_since.load() == kWarm);  // a stumble
+  fail(4);
+  CHECK(down->cold_since.load() == kStart);
+  bench.pool.Replace(bench.connector.Connect({"target1:1", "new:1"}), kStart);
+  CHECK(bench.pool.targets()[0]->cold_since.load() == kWarm);
+  CHECK(bench.pool.targets()[1]->cold_since.load() == kStart);
+  bench.pool.Replace(bench.connector.Connect({"another:1", "newer:1"}), kStart + seconds(1));
+  for (const auto& target : bench.pool.targets()) CHECK(target->cold_since.load() == kWarm);
+}
+
+TEST_CASE("with too few targets left all are used", "[channel]") {
+  Bench bench(Targets(4), TargetOrder::kBalanced, {}, {.panic_threshold = 0.5, .slow_start = absl::ZeroDuration()});
+  const auto used = [&] {
+    std::map<std::string, int> out;
+    for (int i = 0; i < 400; ++i) ++out[bench.Pick().target()];
+    return out.size();
+  };
+  const auto targets = bench.pool.targets();
+  CHECK(used() == 4);
+  bench.pool.SetHealth(*targets[0], false, kStart);
+  CHECK(used() == 3);
+  bench.pool.SetHealth(*targets[1], false, kStart);
+  CHECK(used() == 2);
+  bench.pool.SetHealth(*targets[2], false, kStart);  // one of four is left: less than half
+  CHECK(used() == 4);
+  bench.pool.SetHealth(*targets[1], true, kStart);
+  CHECK(used() == 2);
+}
+
+TEST_CASE("an unhealthy primary is passed over, and probes do not go to it", "[channel]") {
+  Bench bench(Targets(2), TargetOrder::kPriority, {}, {.consecutive_failures = 1, .slow_start = absl::ZeroDuration()});
+  const auto primary = bench.pool.targets()[0];
+  bench.pool.SetHealth(*primary, false, kStart);
+  for (int i = 0; i < 20; ++i) CHECK(bench.Pick().target() == "target1:1");
+  bench.pool.SetHealth(*primary, true, kStart);
+  bench.Pick().Return(Verdict::kFailed, std::nullopt, kStart);  // ejected for a second
+  CHECK(primary->outlier.ejected());
+  bench.pool.SetHealth(*primary, false, kStart);
+  for (int i = 0; i < 20; ++i) CHECK(bench.Pick(kStart + seconds(2)).target() == "target1:1");
+  bench.pool.SetHealth(*primary, true, kStart);
+  CHECK(bench.Pick(kStart + seconds(2)).target() == "target0:1");
+}
+
+TEST_CASE("a connection that comes to its age is replaced, and goes when its last call has", "[channel]") {
+  const Connector connector({grpc::InsecureChannelCredentials(), "ages"}, {}, {.max_age = absl::Seconds(10)}, 1000);
+  const auto endpoint = connector.Connect({"old:1"})[0];
+  auto& first = endpoint->Enter(0, kStart);
+  CHECK(first.expires() >= kStart + seconds(9));
+  CHECK(first.expires() <= kStart + seconds(11));
+  CHECK(&endpoint->Enter(0, kStart + seconds(8)) == &first);
+  auto& second = endpoint->Enter(0, kStart + seconds(12));
+  CHECK(&second != &first);
+  CHECK(first.in_flight() == 2);  // it is still there
+  CHECK(&endpoint->Enter(0, kStart + seconds(13)) == &second);
+  endpoint->Leave(first);
+  endpoint->Leave(first);
+  CHECK(endpoint->connections().open == 1);
+  CHECK(endpoint->load().in_flight() == 2);
+}
+
+TEST_CASE("connections age while threads use them", "[channel]") {
+  const Connector connector({grpc::InsecureChannelCredentials(), "ages under load"}, {},
+                            {.max_age = absl::Milliseconds(100)}, 1000);
+  const auto endpoint = connector.Connect({"old:1"})[0];
+  std::vector<std::thread> threads;
+  std::atomic<int> time{0}, wrong{0};
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 300; ++i) {
+        auto& channel = endpoint->Enter(0, kStart + milliseconds(10 * time++));
+        wrong += channel.target() == "old:1" ? 0 : 1;  // touches it
+        std::this_thread::yield();
+        endpoint->Leave(channel);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(endpoint->load().in_flight() == 0);
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("a pool policy that makes no sense is refused by name", "[channel]") {
   using inferwire::channel::Validate;
   CHECK(Validate(PoolPolicy{}).ok());

@@ -115,7 +115,9 @@ class CountingObserver final : public inferwire::Observer {
   };
 };
 
-inferwire::channel::Connector Connector() { return {{grpc::InsecureChannelCredentials(), "insecure"}, {}, {}, 1 << 20}; }
+inferwire::channel::Connector Connector() {
+  return {{grpc::InsecureChannelCredentials(), "insecure"}, {}, {}, 1 << 20};
+}
 
 const std::string kPath = "/test.Service/Method";
 

@@ -132,13 +132,15 @@ class RawCall final : public grpc::ServerGenericBidiReactor {
 class RawServer final : public grpc::CallbackGenericService {
  public:
   explicit RawServer(std::function<void(RawCall&)> handler, const std::string& address = "127.0.0.1:0",
-                     std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials())
+                     std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials(),
+                     const std::function<void(grpc::ServerBuilder&)>& configure = nullptr)
       : handler_(std::move(handler)) {
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, std::move(credentials), &port_);
     builder.RegisterCallbackGenericService(this);
     builder.SetMaxReceiveMessageSize(-1);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    if (configure) configure(builder);
     server_ = builder.BuildAndStart();
   }
   ~RawServer() override {

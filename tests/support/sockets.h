@@ -6,12 +6,18 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace inferwire_test {
 
@@ -78,6 +84,72 @@ class HangUpServer : public BoundSocket {
   std::thread thread_;
   std::atomic<bool> stopping_{false};
   std::atomic<int> hung_up_{0};
+};
+
+/// An HTTP proxy that knows CONNECT: passes what comes to the address that was asked for, and what that answers back.
+class ConnectProxy : public BoundSocket {
+ public:
+  ConnectProxy() {
+    ::listen(fd(), 16);
+    acceptor_ = std::thread([this] {
+      while (true) {
+        const int peer = ::accept(fd(), nullptr, nullptr);
+        if (peer < 0) return;
+        tunnels_.emplace_back([this, peer] { Serve(peer); });
+      }
+    });
+  }
+  ~ConnectProxy() {
+    stopping_ = true;
+    ::shutdown(fd(), SHUT_RDWR);
+    acceptor_.join();
+    for (std::thread& tunnel : tunnels_) tunnel.join();
+  }
+  /// How many tunnels were made.
+  int tunnels() const { return made_; }
+
+ private:
+  void Serve(int peer) {
+    std::string head;
+    char byte = 0;
+    while (head.find("\r\n\r\n") == std::string::npos && ::recv(peer, &byte, 1, 0) == 1) head += byte;
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const std::size_t colon = head.find(':');
+    const std::uint16_t port =
+        colon == std::string::npos ? std::uint16_t{0} : static_cast<std::uint16_t>(std::atoi(head.c_str() + colon + 1));
+    address.sin_port = htons(port);
+    const int server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (head.starts_with("CONNECT 127.0.0.1:") &&
+        ::connect(server, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
+      ++made_;
+      const std::string welcome = "HTTP/1.1 200 Connection established\r\n\r\n";
+      ::send(peer, welcome.data(), welcome.size(), MSG_NOSIGNAL);
+      while (!stopping_ && Pass(peer, server)) {
+      }
+    }
+    ::close(server);
+    ::close(peer);
+  }
+  // What either has to say, within a tenth of a second; false once one is gone.
+  static bool Pass(int one, int other) {
+    std::array<pollfd, 2> both{pollfd{one, POLLIN, 0}, pollfd{other, POLLIN, 0}};
+    ::poll(both.data(), both.size(), 100);
+    for (std::size_t i = 0; i < 2; ++i) {
+      if (both[i].revents == 0) continue;
+      std::array<char, 4096> bytes;
+      const ssize_t got = ::recv(both[i].fd, bytes.data(), bytes.size(), 0);
+      if (got <= 0) return false;
+      ::send(both[1 - i].fd, bytes.data(), static_cast<std::size_t>(got), MSG_NOSIGNAL);
+    }
+    return true;
+  }
+
+  std::thread acceptor_;
+  std::vector<std::thread> tunnels_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> made_{0};
 };
 
 }  // namespace inferwire_test

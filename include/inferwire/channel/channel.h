@@ -9,6 +9,7 @@
 #include <grpc/compression.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
@@ -62,6 +63,14 @@ struct ConnectionOptions {
 
 namespace channel {
 
+/// gRPC is asked itself: a channel with a config that it cannot parse is born dead, and connects to nothing.
+inline bool UnderstandsServiceConfig(const std::string& json) {
+  grpc::ChannelArguments arguments;
+  arguments.SetServiceConfigJSON(json);
+  return grpc::CreateCustomChannel("ipv4:127.0.0.1:1", grpc::InsecureChannelCredentials(), arguments)
+             ->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_IDLE;
+}
+
 /// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
 inline absl::Status Validate(const ConnectionOptions& options) {
   const struct {
@@ -81,6 +90,11 @@ inline absl::Status Validate(const ConnectionOptions& options) {
     if (c < 0x20 || c > 0x7e) {
       return absl::InvalidArgumentError("connection.user_agent holds a character outside printable ASCII");
     }
+  }
+  if (!options.service_config.empty() && !UnderstandsServiceConfig(options.service_config)) {
+    return absl::InvalidArgumentError(
+        "connection.service_config is not understood by gRPC; expected JSON such as "
+        R"({"loadBalancingConfig": [{"round_robin": {}}]})");
   }
   if (options.max_send_message_bytes < 1 ||
       options.max_send_message_bytes > (std::numeric_limits<std::int32_t>::max)()) {
@@ -120,6 +134,11 @@ class Channel {
   void Begin() { in_flight_.fetch_add(1, std::memory_order_relaxed); }
   /// Whether it carries nothing more.
   bool End() { return in_flight_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  /// Whether calls need not wait for a connection first, as far as its last answer or failure tells.
+  bool warm() const { return warm_.load(std::memory_order_relaxed); }
+  void set_warm(bool warm) {
+    if (this->warm() != warm) warm_.store(warm, std::memory_order_relaxed);
+  }
   TimePoint expires() const { return expires_; }
   int in_flight() const { return in_flight_.load(std::memory_order_acquire); }
 
@@ -163,6 +182,7 @@ class Channel {
   const grpc::ChannelArguments arguments_;
   const std::shared_ptr<grpc::Channel> channel_;
   std::atomic<int> in_flight_{0};
+  std::atomic<bool> warm_{false};
   Stub stub_;
   std::once_flag careful_once_;
   std::optional<Stub> careful_;

@@ -81,7 +81,7 @@ class Endpoint {
   /// The less busy of two connections, or one more where all are full; it carries a call from now on, until Leave.
   /// `unit` is uniform in [0, 1). Begins what `load` counts, too.
   Channel& Enter(double unit, TimePoint now) {
-    load_.Begin();
+    load_.Begin(now);
     if (!aging_) {
       Channel& channel = At(PickSlot(unit, now), now);
       channel.Begin();

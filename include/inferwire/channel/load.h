@@ -23,7 +23,10 @@ namespace channel {
 /// locks; of two samples that meet, one may be lost.
 class Load {
  public:
-  void Begin() { in_flight_.fetch_add(1, std::memory_order_relaxed); }
+  void Begin(TimePoint now) {
+    in_flight_.fetch_add(1, std::memory_order_relaxed);
+    if (nanoseconds_.load(std::memory_order_relaxed) == 0) asked_.store(now, std::memory_order_relaxed);
+  }
   void End() { in_flight_.fetch_sub(1, std::memory_order_relaxed); }
   int in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
 
@@ -56,8 +59,9 @@ class Load {
   double Cost(TimePoint now) const {
     const double waiting = in_flight();
     double latency = Faded(now);
-    // Nothing is known: the first one is welcome, the next ones better wait for what it says.
-    if (latency == 0 && waiting > 0) latency = kUnknown;
+    // Nothing is known: the first one is welcome, the next ones better wait for what it says; for a while, since a
+    // stream says nothing.
+    if (latency == 0 && waiting > 0 && now - asked_.load(std::memory_order_relaxed) < kPatience) latency = kUnknown;
     const double cost = latency * (waiting + 1);
     return Avoided(now) ? cost + kAvoided : cost;
   }
@@ -67,6 +71,7 @@ class Load {
  private:
   static constexpr double kMemorySeconds = 10;
   static constexpr double kUnknown = 1e9;
+  static constexpr std::chrono::milliseconds kPatience{500};
   static constexpr double kAvoided = 1e12;
   static constexpr int kLong = 4;  // failures, and as many waits
   static constexpr std::chrono::milliseconds kShortest{50};
@@ -83,6 +88,7 @@ class Load {
   std::atomic<int> in_flight_{0};
   std::atomic<int> failures_{0};  // since it last answered
   std::atomic<double> nanoseconds_{0};
+  std::atomic<TimePoint> asked_{TimePoint()};  // last, while nothing was known
   std::atomic<TimePoint> observed_{TimePoint()};
   std::atomic<TimePoint> avoid_until_{TimePoint::min()};
 };

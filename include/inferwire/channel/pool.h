@@ -64,14 +64,15 @@ class Lease {
  public:
   /// `channel` was entered for it.
   Lease(Pool& pool, std::shared_ptr<Target> target, Channel& channel, bool probe)
-      : pool_(&pool), target_(std::move(target)), channel_(&channel), probe_(probe) {
+      : pool_(&pool), target_(std::move(target)), channel_(&channel), probe_(probe), warm_(channel.warm()) {
     target_->attempts.fetch_add(1, std::memory_order_relaxed);
   }
   Lease(Lease&& other) noexcept
       : pool_(std::exchange(other.pool_, nullptr)),
         target_(std::move(other.target_)),
         channel_(other.channel_),
-        probe_(other.probe_) {}
+        probe_(other.probe_),
+        warm_(other.warm_) {}
   Lease& operator=(Lease&&) = delete;
   ~Lease() { Return(Verdict::kNone, std::nullopt, TimePoint()); }
 
@@ -88,6 +89,7 @@ class Lease {
   std::shared_ptr<Target> target_;  // kept to the end, since the attempt's name for it is wanted later
   Channel* channel_;
   bool probe_;
+  bool warm_;  // else its latency tells more of connecting than of the target
 };
 
 /// A client's targets. Safe from any thread; Pick takes no lock.
@@ -274,6 +276,9 @@ inline void Lease::Return(Verdict verdict, std::optional<absl::Duration> latency
   if (pool == nullptr) return;
   Target& target = *target_;
   Load& load = target.endpoint->load();
+  if (verdict == Verdict::kAnswered || verdict == Verdict::kUnreached) {
+    channel_->set_warm(verdict == Verdict::kAnswered);
+  }
   target.endpoint->Leave(*channel_);
   target.ended.fetch_add(1, std::memory_order_relaxed);
   if (verdict == Verdict::kFailed || verdict == Verdict::kUnreached) {
@@ -284,7 +289,7 @@ inline void Lease::Return(Verdict verdict, std::optional<absl::Duration> latency
     case Verdict::kAnswered:
       if (load.Answered()) target.cold_since.store(now, std::memory_order_relaxed);
       if (latency.has_value()) {
-        load.Observe(*latency, now);
+        if (warm_) load.Observe(*latency, now);
         target.latencies.Add(*latency);
       }
       if (target.outlier.OnAnswer(now)) {
