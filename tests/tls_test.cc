@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Whom a client trusts, what it shows, and what it says where that fails. The certificates are those of
-// tests/support/make-certificates, in the directory that INFERWIRE_CERTIFICATES names.
+// tests/support/make-certificates, in the directory INFERWIRE_CERTIFICATES.
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
@@ -32,11 +32,7 @@ using namespace inferwire_test;  // NOLINT
 
 namespace {
 
-std::string Certificate(const std::string& file) {
-  const char* const directory = std::getenv("INFERWIRE_CERTIFICATES");
-  if (directory == nullptr) FAIL("INFERWIRE_CERTIFICATES names no directory");
-  return std::string(directory) + "/" + file;
-}
+std::string Certificate(const std::string& file) { return INFERWIRE_CERTIFICATES "/" + file; }
 std::string Contents(const std::string& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};

@@ -208,6 +208,9 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
   arguments.SetInt("grpc.initial_reconnect_backoff_ms", 100);
   arguments.SetInt("grpc.min_reconnect_backoff_ms", 1000);  // how long one attempt to connect may take at least
   arguments.SetInt("grpc.max_reconnect_backoff_ms", Milliseconds(options.max_reconnect_backoff));
+  // A name is looked up again when its addresses fail, and a server that moved is to be found soon; gRPC's own is half
+  // a minute.
+  arguments.SetInt("grpc.dns_min_time_between_resolutions_ms", 1000);
   // Nobody asks for this client's channelz pages, and keeping them costs a twentieth of a small call.
   arguments.SetInt("grpc.enable_channelz", 0);
   // Error details travel in trailers, and 8 KiB, gRPC's default, is little for them.

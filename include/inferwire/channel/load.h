@@ -50,9 +50,16 @@ class Load {
     if (absl::ToDoubleNanoseconds(latency) > Faded(now)) Observe(latency, now);
   }
   void Failed(TimePoint now) {
-    const int count = failures_.fetch_add(1, std::memory_order_relaxed);
-    const auto avoid = (std::min)(kLongest, kShortest * (1 << (std::min)(count, 10)));
-    avoid_until_.store(now + avoid, std::memory_order_relaxed);
+    const int count = failures_.fetch_add(1, std::memory_order_relaxed) + 1;
+    avoid_until_.store(now + Wait(count), std::memory_order_relaxed);
+  }
+  /// Whether it failed, and its moment is over: then one attempt is to find out how it is. True for one caller, who
+  /// makes it; all others go on to avoid it.
+  bool ClaimProbe(TimePoint now) {
+    const int count = failures_.load(std::memory_order_relaxed);
+    if (count == 0) return false;
+    TimePoint until = avoid_until_.load(std::memory_order_relaxed);
+    return now >= until && avoid_until_.compare_exchange_strong(until, now + Wait(count), std::memory_order_relaxed);
   }
 
   /// What one more attempt would wait, in nanoseconds, as far as it is known.
@@ -77,6 +84,9 @@ class Load {
   static constexpr std::chrono::milliseconds kShortest{50};
   static constexpr std::chrono::milliseconds kLongest{500};
 
+  static std::chrono::nanoseconds Wait(int failures) {
+    return (std::min)(kLongest, kShortest * (1 << (std::min)(failures - 1, 10)));
+  }
   // What was slow a while ago may be quick again: it has to be tried to be known.
   double Faded(TimePoint now) const {
     const double latency = nanoseconds_.load(std::memory_order_relaxed);

@@ -7,6 +7,7 @@
 #include <absl/time/time.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -116,20 +117,27 @@ class Pool {
     const auto fit = [&](const std::shared_ptr<Target>& target) {
       return target.get() != avoid && (panic || !some_out || !Out(*target));
     };
+    // One that failed just now is worth no more than one attempt at a time, whatever else is drawn.
+    const auto probe = [&](const std::shared_ptr<Target>& target) {
+      return fit(target) && target->endpoint->load().ClaimProbe(now);
+    };
     // One that is to be probed comes first: nothing is known of it until someone goes there.
     if (some_out && !panic) {
       for (const auto& target : list) {
-        bool probe = false;
+        bool half_open = false;
         if (target.get() == avoid || !target->outlier.ejected() || target->unhealthy) continue;
-        if (target->outlier.Enter(now, &probe) && probe) return Take(target, random, now, true);
+        if (target->outlier.Enter(now, &half_open) && half_open) return Take(target, random, now, true);
       }
     }
     const std::shared_ptr<Target>* best = nullptr;
     if (order_ == TargetOrder::kBalanced) {
       const std::size_t first = Index(random(), list.size());
       const std::size_t second = (first + 1 + Index(random(), list.size() - 1)) % list.size();
-      const bool a = fit(list[first]) && Warm(*list[first], now, random);
-      const bool b = fit(list[second]) && Warm(*list[second], now, random);
+      for (const std::size_t drawn : {first, second}) {
+        if (probe(list[drawn])) return Take(list[drawn], random, now, false);
+      }
+      const bool a = Ready(*list[first], now, random) && fit(list[first]);
+      const bool b = Ready(*list[second], now, random) && fit(list[second]);
       if (a && b) return Take(Cheaper(list[first], list[second], now), random, now, false);
       if (a || b) return Take(list[a ? first : second], random, now, false);
       // Both are out of the question: the best of all others.
@@ -139,9 +147,7 @@ class Pool {
     } else {
       for (const auto& target : list) {
         if (!fit(target)) continue;
-        if (!target->endpoint->load().Avoided(now) && Warm(*target, now, random)) {
-          return Take(target, random, now, false);
-        }
+        if (probe(target) || Ready(*target, now, random)) return Take(target, random, now, false);
         if (best == nullptr || (*best)->endpoint->load().Avoided(now)) best = &target;
       }
     }
@@ -158,8 +164,12 @@ class Pool {
       std::lock_guard lock(replacing_);
       const List* const old = targets_.load();
       targets_.store(MakeList(std::move(endpoints), *old, now));
-      // Whoever reads the old list does so for less than a microsecond.
-      while (readers_.load() != 0) std::this_thread::yield();
+      // Those who may still read the old list leave within a microsecond. New readers are counted elsewhere while they
+      // are waited for; twice, since one may have looked up where to be counted long before.
+      for (int i = 0; i < 2; ++i) {
+        std::atomic<int>& leaving = readers_[epoch_.fetch_add(1) % 2];
+        while (leaving.load() != 0) std::this_thread::yield();
+      }
       delete old;
     }
     Review();
@@ -184,17 +194,17 @@ class Pool {
   // The list as it is now, which stays while it is looked at.
   class Reading {
    public:
-    explicit Reading(const Pool& pool) : pool_(pool) {
-      pool_.readers_.fetch_add(1);
-      list_ = pool_.targets_.load();
+    explicit Reading(const Pool& pool) : readers_(pool.readers_[pool.epoch_.load() % 2]) {
+      readers_.fetch_add(1);
+      list_ = pool.targets_.load();
     }
     Reading(const Reading&) = delete;
     Reading& operator=(const Reading&) = delete;
-    ~Reading() { pool_.readers_.fetch_sub(1); }
+    ~Reading() { readers_.fetch_sub(1); }
     const List& list() const { return *list_; }
 
    private:
-    const Pool& pool_;
+    std::atomic<int>& readers_;
     const List* list_;
   };
 
@@ -220,9 +230,10 @@ class Pool {
     return (std::min)(static_cast<std::size_t>(unit * static_cast<double>(size)), size - 1);
   }
   static bool Out(const Target& target) { return target.unhealthy || target.outlier.ejected(); }
-  /// Whether a target takes the call that it was drawn for: always, unless it came back just now.
+  /// Whether a target takes the call that it was drawn for: always, unless it failed or came back just now.
   template <class Draw>
-  bool Warm(Target& target, TimePoint now, Draw& random) const {
+  bool Ready(Target& target, TimePoint now, Draw& random) const {
+    if (target.endpoint->load().Avoided(now)) return false;
     const TimePoint since = target.cold_since.load(std::memory_order_relaxed);
     if (since == kWarm) return true;
     const double share =
@@ -265,7 +276,8 @@ class Pool {
   const TargetOrder order_;
   const OutlierPolicy outliers_;
   std::atomic<const List*> targets_;
-  mutable std::atomic<int> readers_{0};
+  mutable std::array<std::atomic<int>, 2> readers_{};
+  std::atomic<unsigned> epoch_{0};
   std::atomic<int> out_{0};  // how many are ejected or unhealthy
   std::atomic<bool> panic_{false};
   std::mutex replacing_, reviewing_;
