@@ -5,6 +5,7 @@
 #include <inferwire/client.h>
 #include <inferwire/contract/simple.h>
 #include <inferwire/inference.h>
+#include <inferwire/testing/fake_server.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -226,9 +227,10 @@ struct RawStream final : Raw {
 };
 
 struct Ours : Way {
-  explicit Ours(const std::string& target, std::optional<inferwire::HedgePolicy> hedge = std::nullopt)
+  explicit Ours(const std::string& target, std::optional<inferwire::HedgePolicy> hedge = std::nullopt,
+                inferwire::PoolPolicy pool = {})
       : client(*inferwire::Client::Create(
-            {.targets = {target}, .credentials = inferwire::Insecure(), .hedge = std::move(hedge)})) {}
+            {.targets = {target}, .credentials = inferwire::Insecure(), .hedge = std::move(hedge), .pool = pool})) {}
   inferwire::Client client;
 };
 
@@ -287,6 +289,68 @@ struct OursStream final : Ours {
   }
 };
 
+// A pick and its verdict, without a call: from as many targets as that.
+struct OursPick final : Way {
+  explicit OursPick(int targets)
+      : connector({grpc::InsecureChannelCredentials(), "picks"}, {}, {}, 1000),
+        pool(connector.Connect(Targets(targets)), inferwire::TargetOrder::kBalanced, {}) {}
+  static std::vector<std::string> Targets(int count) {
+    std::vector<std::string> out;
+    for (int i = 0; i < count; ++i) out.push_back("target" + std::to_string(i) + ":1");
+    return out;
+  }
+  void Make(int calls, int in_flight, Latencies& latencies) override {
+    OnThreads(in_flight, calls, [&](int n) {
+      std::uint64_t state = 1;
+      for (int i = 0; i < n; ++i) {
+        const auto from = Clock::now();
+        auto lease = pool.Pick(nullptr, from, [&] {
+          state = state * 6364136223846793005U + 1442695040888963407U;
+          return static_cast<double>(state >> 11) * 0x1p-53;
+        });
+        lease.Return(inferwire::channel::Verdict::kAnswered, absl::Microseconds(100), from);
+        latencies.Add(from);
+      }
+    });
+  }
+  inferwire::channel::Connector connector;
+  inferwire::channel::Pool pool;
+};
+
+// With so many connections.
+struct OursChannels final : Way {
+  OursChannels(const std::string& target, int channels)
+      : way(target, std::nullopt, {.min_channels = channels, .max_channels = channels}) {}
+  void Make(int calls, int in_flight, Latencies& latencies) override { way.Make(calls, in_flight, latencies); }
+  OursAsync way;
+};
+
+// How long after a server listens again a call is answered: it dies and comes back on the benchmarks' own server's
+// port, which its relay closes and opens. Each "call" is one such time.
+struct OursRecovery final : Way {
+  void Make(int calls, int, Latencies& latencies) override {
+    for (int i = 0; i < calls; ++i) {
+      inferwire::testing::FakeServer server;
+      server.On<&Stub::RunInference>().Reply(inference::Response());
+      const auto client = *inferwire::Client::Create(
+          {.targets = {server.target()}, .credentials = inferwire::Insecure(), .retry = {.max_attempts = 1}});
+      Expect(client.Call<&Stub::RunInference>(SmallRequest()).status());
+      server.Stop();
+      const auto down = Clock::now() + std::chrono::seconds(3);  // so that gRPC's own backoff has grown
+      while (Clock::now() < down) {
+        if (client.Call<&Stub::RunInference>(SmallRequest()).ok()) Give("a server that is down has answered");
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+      server.Start();
+      const auto from = Clock::now();
+      while (!client.Call<&Stub::RunInference>(SmallRequest()).ok()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      latencies.Add(from);
+    }
+  }
+};
+
 struct OursInfer final : Way {
   explicit OursInfer(const std::string& target)
       : model(inferwire::InferenceClient<inferwire::Simple>::Create(
@@ -333,6 +397,13 @@ std::unique_ptr<Way> MakeWay(const std::string& path, const std::string& target)
   if (path == "ours_coroutine") return std::make_unique<OursCoroutine>(target);
   if (path == "ours_stream") return std::make_unique<OursStream>(target);
   if (path == "ours_infer") return std::make_unique<OursInfer>(target);
+  if (path == "ours_pick1") return std::make_unique<OursPick>(1);
+  if (path == "ours_pick3") return std::make_unique<OursPick>(3);
+  if (path == "ours_pick100") return std::make_unique<OursPick>(100);
+  if (path == "ours_channels1") return std::make_unique<OursChannels>(target, 1);
+  if (path == "ours_channels2") return std::make_unique<OursChannels>(target, 2);
+  if (path == "ours_channels4") return std::make_unique<OursChannels>(target, 4);
+  if (path == "ours_recovery") return std::make_unique<OursRecovery>();
   if (path == "ours_deadline") return std::make_unique<OursDeadline>(target);
   // As many hedges as there are slow answers, and a few more.
   return std::make_unique<OursCall>(target, inferwire::HedgePolicy{.delay = absl::Milliseconds(5), .max_ratio = 0.05});
@@ -347,15 +418,17 @@ int main(int argc, char** argv) {
   app.add_option("--path", path, "the way to call")
       ->required()
       ->check(CLI::IsMember({"raw_sync", "raw_cq", "raw_callback", "raw_stream", "ours_call", "ours_async",
-                             "ours_coroutine", "ours_stream", "ours_infer", "ours_deadline", "ours_hedged"}));
+                             "ours_coroutine", "ours_stream", "ours_infer", "ours_deadline", "ours_hedged",
+                             "ours_pick1", "ours_pick3", "ours_pick100", "ours_channels1", "ours_channels2",
+                             "ours_channels4", "ours_recovery"}));
   app.add_option("--target", target, "HOST:PORT of the benchmarks' server")->required();
   app.add_option("--calls", calls, "calls, or messages of a stream")->check(CLI::PositiveNumber);
   app.add_option("--in-flight", in_flight, "how many at a time")->check(CLI::PositiveNumber);
-  app.add_option("--warm-up", warm_up, "calls beforehand that do not count")->check(CLI::PositiveNumber);
+  app.add_option("--warm-up", warm_up, "calls beforehand that do not count")->check(CLI::NonNegativeNumber);
   CLI11_PARSE(app, argc, argv);
 
   const std::unique_ptr<Way> way = MakeWay(path, target);
-  {
+  if (warm_up > 0) {
     Latencies ignored(warm_up);
     way->Make(warm_up, in_flight, ignored);
   }

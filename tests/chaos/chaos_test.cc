@@ -2,11 +2,6 @@
 //
 // Servers that die, reset, drain and freeze under load. Of every call it is asked: did it end, once; was it made more
 // often than it may; and if it failed, does it say why.
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <functional>
@@ -22,6 +17,7 @@
 #include "inferwire/client.h"
 #include "inferwire/testing/fake_server.h"
 #include "support/inference.h"
+#include "support/process.h"
 #include "support/sockets.h"
 
 using inferwire::CallInfo;
@@ -222,39 +218,6 @@ TEST_CASE("2000 calls shared by a live server and one that dies again and again:
   if (!kSlow) CHECK(failures == 0);
 }
 
-namespace {
-// The embedded server as a process that can be killed.
-class Process {
- public:
-  Process(const std::string& program, int port) {
-    int out[2];
-    REQUIRE(::pipe(out) == 0);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::dup2(out[1], 1);
-      ::close(out[0]);
-      const std::string listen = "127.0.0.1:" + std::to_string(port);
-      ::execl(program.c_str(), program.c_str(), "--listen", listen.c_str(), static_cast<char*>(nullptr));
-      ::_exit(127);
-    }
-    ::close(out[1]);
-    std::array<char, 256> line;  // it says when it listens
-    const ssize_t got = ::read(out[0], line.data(), line.size());
-    ::close(out[0]);
-    REQUIRE(got > 0);
-  }
-  Process(const Process&) = delete;
-  Process& operator=(const Process&) = delete;
-  ~Process() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-
- private:
-  pid_t pid_;
-};
-}  // namespace
-
 TEST_CASE("2000 calls while a real server is killed and started again: none lost", "[chaos]") {
   const char* const program = std::getenv("INFERWIRE_SERVER");
   if (program == nullptr) {
@@ -262,7 +225,8 @@ TEST_CASE("2000 calls while a real server is killed and started again: none lost
     return;
   }
   const int port = BoundSocket().port();
-  auto server = std::make_unique<Process>(program, port);
+  const std::vector<std::string> command = {program, "--listen", "127.0.0.1:" + std::to_string(port)};
+  auto server = std::make_unique<Process>(command);
   ClientOptions options = Options(/*idempotent=*/true);
   options.retry.initial_backoff = absl::Milliseconds(50);  // gRPC may take a second to connect anew
   options.retry.max_backoff = absl::Seconds(1);
@@ -274,7 +238,7 @@ TEST_CASE("2000 calls while a real server is killed and started again: none lost
     while (!over && kills < 5) {
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
       server.reset();
-      server = std::make_unique<Process>(program, port);
+      server = std::make_unique<Process>(command);
       ++kills;
     }
   });

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A program that a test starts, and kills.
+#ifndef INFERWIRE_TESTS_SUPPORT_PROCESS_H_
+#define INFERWIRE_TESTS_SUPPORT_PROCESS_H_
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/catch.h"
+
+namespace inferwire_test {
+
+/// Runs from its construction to its destruction, which kills it (SIGKILL) and waits for it.
+class Process {
+ public:
+  /// Waits for the program's first line, by which servers say that they listen; `quiet` ones are not waited for.
+  explicit Process(const std::vector<std::string>& command, bool quiet = false) {
+    std::array<int, 2> out;
+    REQUIRE(::pipe2(out.data(), O_CLOEXEC) == 0);
+    std::vector<char*> arguments;
+    for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
+    arguments.push_back(nullptr);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      const int nowhere = ::open("/dev/null", O_WRONLY);
+      ::dup2(quiet ? nowhere : out[1], 1);
+      if (quiet) ::dup2(nowhere, 2);
+      ::execv(arguments[0], arguments.data());
+      ::_exit(127);
+    }
+    ::close(out[1]);
+    std::array<char, 256> line;
+    const bool said = quiet || ::read(out[0], line.data(), line.size()) > 0;
+    ::close(out[0]);
+    REQUIRE(said);
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  ~Process() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+}  // namespace inferwire_test
+
+#endif  // INFERWIRE_TESTS_SUPPORT_PROCESS_H_
