@@ -6,6 +6,7 @@
 #include <chrono>
 #include <iostream>
 #include <string>
+#include <thread>
 
 #include "inferwire/inference.grpc.pb.h"
 #include "server/server.h"
@@ -62,6 +63,8 @@ int main() {
   (*second)->Shutdown(std::chrono::milliseconds(0));
   all = Call(*client, 500, "without the second") && all;
   second = EmbeddedServer::Start({.listen = "127.0.0.1:" + std::to_string(port)});
+  // It is asked for its health again within a second, and used by and by.
+  while (second.ok() && !client->Stats().targets[1].healthy) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   all = Call(*client, 500, "with the second one back") && all;
   return all ? 0 : 1;
 }

@@ -141,6 +141,7 @@ TEST_CASE("deadlines, retries and cancellation are set per client and per call",
       .retry_budget = {.ratio = 0.1, .min_per_second = 2},
       .hedge = inferwire::HedgePolicy{.delay = absl::Milliseconds(50), .max_hedges = 1, .max_ratio = 0.05},
       .pool = {.min_channels = 1, .max_channels = 8, .max_streams_per_channel = 100},
+      .health = {.check_service = ""},
       .outliers = {.consecutive_failures = 5, .ejection = absl::Seconds(1)},
   };
   const auto client = inferwire::Client::Create(options);

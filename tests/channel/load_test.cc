@@ -15,19 +15,27 @@ const TimePoint kStart = TimePoint() + std::chrono::hours(1);
 TEST_CASE("a target nobody has tried is cheap for the first attempt and dear for the second", "[channel]") {
   Load load;
   CHECK(load.Cost(kStart) == 0);
-  load.Begin(kStart);
+  load.Begin(true);
   CHECK(load.Cost(kStart) > 1e8);
-  CHECK(load.Cost(kStart + seconds(1)) == 0);  // what it carries is a stream, perhaps
-  load.End();
+  load.End(true);
   CHECK(load.Cost(kStart) == 0);
+}
+
+TEST_CASE("of two targets that carry streams alone the one with fewer is cheaper, and neither is dear", "[channel]") {
+  Load one, two;
+  one.Begin(false);
+  two.Begin(false);
+  two.Begin(false);
+  CHECK(one.Cost(kStart) < two.Cost(kStart));
+  CHECK(two.Cost(kStart) < 1000);
 }
 
 TEST_CASE("the cost is the latency of late times those who wait", "[channel]") {
   Load load;
   load.Observe(absl::Milliseconds(4), kStart);
   CHECK(load.Cost(kStart) == Approx(4e6));
-  load.Begin(kStart);
-  load.Begin(kStart);
+  load.Begin(true);
+  load.Begin(true);
   CHECK(load.Cost(kStart) == Approx(12e6));
 }
 

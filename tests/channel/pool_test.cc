@@ -280,16 +280,16 @@ TEST_CASE("an unhealthy primary is passed over, and probes do not go to it", "[c
 TEST_CASE("a connection that comes to its age is replaced, and goes when its last call has", "[channel]") {
   const Connector connector({grpc::InsecureChannelCredentials(), "ages"}, {}, {.max_age = absl::Seconds(10)}, 1000);
   const auto endpoint = connector.Connect({"old:1"})[0];
-  auto& first = endpoint->Enter(0, kStart);
+  auto& first = endpoint->Enter(0, kStart, true);
   CHECK(first.expires() >= kStart + seconds(9));
   CHECK(first.expires() <= kStart + seconds(11));
-  CHECK(&endpoint->Enter(0, kStart + seconds(8)) == &first);
-  auto& second = endpoint->Enter(0, kStart + seconds(12));
+  CHECK(&endpoint->Enter(0, kStart + seconds(8), true) == &first);
+  auto& second = endpoint->Enter(0, kStart + seconds(12), true);
   CHECK(&second != &first);
   CHECK(first.in_flight() == 2);  // it is still there
-  CHECK(&endpoint->Enter(0, kStart + seconds(13)) == &second);
-  endpoint->Leave(first);
-  endpoint->Leave(first);
+  CHECK(&endpoint->Enter(0, kStart + seconds(13), true) == &second);
+  endpoint->Leave(first, true);
+  endpoint->Leave(first, true);
   CHECK(endpoint->connections().open == 1);
   CHECK(endpoint->load().in_flight() == 2);
 }
@@ -303,10 +303,10 @@ TEST_CASE("connections age while threads use them", "[channel]") {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 300; ++i) {
-        auto& channel = endpoint->Enter(0, kStart + milliseconds(10 * time++));
+        auto& channel = endpoint->Enter(0, kStart + milliseconds(10 * time++), true);
         wrong += channel.target() == "old:1" ? 0 : 1;  // touches it
         std::this_thread::yield();
-        endpoint->Leave(channel);
+        endpoint->Leave(channel, true);
       }
     });
   }

@@ -79,9 +79,9 @@ class Endpoint {
   int active() const { return active_.load(std::memory_order_relaxed); }
 
   /// The less busy of two connections, or one more where all are full; it carries a call from now on, until Leave.
-  /// `unit` is uniform in [0, 1). Begins what `load` counts, too.
-  Channel& Enter(double unit, TimePoint now) {
-    load_.Begin(now);
+  /// `unit` is uniform in [0, 1). Begins what `load` counts, too; `timed` is for it.
+  Channel& Enter(double unit, TimePoint now, bool timed) {
+    load_.Begin(timed);
     if (!aging_) {
       Channel& channel = At(PickSlot(unit, now), now);
       channel.Begin();
@@ -96,8 +96,8 @@ class Endpoint {
     entering_.fetch_sub(1);
     return *channel;
   }
-  void Leave(Channel& channel) {
-    load_.End();
+  void Leave(Channel& channel, bool timed) {
+    load_.End(timed);
     if (channel.End() && replaced_.load(std::memory_order_relaxed)) Reap();
   }
 

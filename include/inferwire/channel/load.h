@@ -23,11 +23,15 @@ namespace channel {
 /// locks; of two samples that meet, one may be lost.
 class Load {
  public:
-  void Begin(TimePoint now) {
+  /// `timed`: whether its end will tell how quick the target is; a stream's does not.
+  void Begin(bool timed) {
     in_flight_.fetch_add(1, std::memory_order_relaxed);
-    if (nanoseconds_.load(std::memory_order_relaxed) == 0) asked_.store(now, std::memory_order_relaxed);
+    if (!timed) streams_.fetch_add(1, std::memory_order_relaxed);
   }
-  void End() { in_flight_.fetch_sub(1, std::memory_order_relaxed); }
+  void End(bool timed) {
+    in_flight_.fetch_sub(1, std::memory_order_relaxed);
+    if (!timed) streams_.fetch_sub(1, std::memory_order_relaxed);
+  }
   int in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
 
   /// It answered, whatever it said. True where it had failed for some while before.
@@ -65,11 +69,11 @@ class Load {
   /// What one more attempt would wait, in nanoseconds, as far as it is known.
   double Cost(TimePoint now) const {
     const double waiting = in_flight();
-    double latency = Faded(now);
-    // Nothing is known: the first one is welcome, the next ones better wait for what it says; for a while, since a
-    // stream says nothing.
-    if (latency == 0 && waiting > 0 && now - asked_.load(std::memory_order_relaxed) < kPatience) latency = kUnknown;
-    const double cost = latency * (waiting + 1);
+    const double latency = Faded(now);
+    // Nothing is known: the first one is welcome, the next ones better wait for what it says. Of two of whom nothing is
+    // known, since they carry streams alone, the one with fewer of them is cheaper.
+    const bool asked = waiting > streams_.load(std::memory_order_relaxed);
+    const double cost = latency > 0 ? latency * (waiting + 1) : asked ? kUnknown * (waiting + 1) : waiting;
     return Avoided(now) ? cost + kAvoided : cost;
   }
   /// Whether it failed just now.
@@ -78,7 +82,6 @@ class Load {
  private:
   static constexpr double kMemorySeconds = 10;
   static constexpr double kUnknown = 1e9;
-  static constexpr std::chrono::milliseconds kPatience{500};
   static constexpr double kAvoided = 1e12;
   static constexpr int kLong = 4;  // failures, and as many waits
   static constexpr std::chrono::milliseconds kShortest{50};
@@ -96,9 +99,9 @@ class Load {
   }
 
   std::atomic<int> in_flight_{0};
+  std::atomic<int> streams_{0};   // of those
   std::atomic<int> failures_{0};  // since it last answered
   std::atomic<double> nanoseconds_{0};
-  std::atomic<TimePoint> asked_{TimePoint()};  // last, while nothing was known
   std::atomic<TimePoint> observed_{TimePoint()};
   std::atomic<TimePoint> avoid_until_{TimePoint::min()};
 };

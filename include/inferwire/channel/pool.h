@@ -64,14 +64,20 @@ class Pool;
 class Lease {
  public:
   /// `channel` was entered for it.
-  Lease(Pool& pool, std::shared_ptr<Target> target, Channel& channel, bool probe)
-      : pool_(&pool), target_(std::move(target)), channel_(&channel), probe_(probe), warm_(channel.warm()) {
+  Lease(Pool& pool, std::shared_ptr<Target> target, Channel& channel, bool timed, bool probe)
+      : pool_(&pool),
+        target_(std::move(target)),
+        channel_(&channel),
+        timed_(timed),
+        probe_(probe),
+        warm_(channel.warm()) {
     target_->attempts.fetch_add(1, std::memory_order_relaxed);
   }
   Lease(Lease&& other) noexcept
       : pool_(std::exchange(other.pool_, nullptr)),
         target_(std::move(other.target_)),
         channel_(other.channel_),
+        timed_(other.timed_),
         probe_(other.probe_),
         warm_(other.warm_) {}
   Lease& operator=(Lease&&) = delete;
@@ -89,6 +95,7 @@ class Lease {
   Pool* pool_;                      // until the verdict
   std::shared_ptr<Target> target_;  // kept to the end, since the attempt's name for it is wanted later
   Channel* channel_;
+  bool timed_;
   bool probe_;
   bool warm_;  // else its latency tells more of connecting than of the target
 };
@@ -106,12 +113,16 @@ class Pool {
   }
 
   /// `avoid`: the target that was tried last, which is only tried again where there is no other. `random` gives what is
-  /// uniform in [0, 1).
+  /// uniform in [0, 1). `timed`: whether its latency will be told.
   template <class Draw>
-  Lease Pick(const Target* avoid, TimePoint now, Draw random) {
+  Lease Pick(const Target* avoid, TimePoint now, Draw random, bool timed = true) {
+    const auto take = [&](const std::shared_ptr<Target>& target, bool half_open) {
+      const bool several = target->endpoint->active() > 1;
+      return Lease(*this, target, target->endpoint->Enter(several ? random() : 0, now, timed), timed, half_open);
+    };
     const Reading reading(*this);
     const List& list = reading.list();
-    if (list.size() == 1) return Take(list.front(), random, now, false);
+    if (list.size() == 1) return take(list.front(), false);
     const bool some_out = out_.load(std::memory_order_relaxed) != 0;
     const bool panic = panic_.load(std::memory_order_relaxed);
     const auto fit = [&](const std::shared_ptr<Target>& target) {
@@ -126,7 +137,7 @@ class Pool {
       for (const auto& target : list) {
         bool half_open = false;
         if (target.get() == avoid || !target->outlier.ejected() || target->unhealthy) continue;
-        if (target->outlier.Enter(now, &half_open) && half_open) return Take(target, random, now, true);
+        if (target->outlier.Enter(now, &half_open) && half_open) return take(target, true);
       }
     }
     const std::shared_ptr<Target>* best = nullptr;
@@ -134,12 +145,12 @@ class Pool {
       const std::size_t first = Index(random(), list.size());
       const std::size_t second = (first + 1 + Index(random(), list.size() - 1)) % list.size();
       for (const std::size_t drawn : {first, second}) {
-        if (probe(list[drawn])) return Take(list[drawn], random, now, false);
+        if (probe(list[drawn])) return take(list[drawn], false);
       }
       const bool a = Ready(*list[first], now, random) && fit(list[first]);
       const bool b = Ready(*list[second], now, random) && fit(list[second]);
-      if (a && b) return Take(Cheaper(list[first], list[second], now), random, now, false);
-      if (a || b) return Take(list[a ? first : second], random, now, false);
+      if (a && b) return take(Cheaper(list[first], list[second], now), false);
+      if (a || b) return take(list[a ? first : second], false);
       // Both are out of the question: the best of all others.
       for (const auto& target : list) {
         if (fit(target)) best = best == nullptr ? &target : &Cheaper(*best, target, now);
@@ -147,15 +158,15 @@ class Pool {
     } else {
       for (const auto& target : list) {
         if (!fit(target)) continue;
-        if (probe(target) || Ready(*target, now, random)) return Take(target, random, now, false);
+        if (probe(target) || Ready(*target, now, random)) return take(target, false);
         if (best == nullptr || (*best)->endpoint->load().Avoided(now)) best = &target;
       }
     }
-    if (best != nullptr) return Take(*best, random, now, false);
+    if (best != nullptr) return take(*best, false);
     // All are bad: whoever it is. Anyone but the one that failed just now, all the same.
     std::size_t any = Index(random(), list.size());
     if (list[any].get() == avoid) any = (any + 1) % list.size();
-    return Take(list[any], random, now, false);
+    return take(list[any], false);
   }
 
   /// New targets in place of the old ones; those that stay keep what is known of them. Calls in flight go on.
@@ -248,12 +259,6 @@ class Pool {
                                                 TimePoint now) {
     return a->endpoint->load().Cost(now) <= b->endpoint->load().Cost(now) ? a : b;
   }
-  template <class Draw>
-  Lease Take(const std::shared_ptr<Target>& target, Draw& random, TimePoint now, bool probe) {
-    const bool several = target->endpoint->active() > 1;
-    return Lease(*this, target, target->endpoint->Enter(several ? random() : 0, now), probe);
-  }
-
   // Whether one more target may be ejected without exceeding the share.
   bool MayEject() const {
     const Reading reading(*this);
@@ -291,7 +296,7 @@ inline void Lease::Return(Verdict verdict, std::optional<absl::Duration> latency
   if (verdict == Verdict::kAnswered || verdict == Verdict::kUnreached) {
     channel_->set_warm(verdict == Verdict::kAnswered);
   }
-  target.endpoint->Leave(*channel_);
+  target.endpoint->Leave(*channel_, timed_);
   target.ended.fetch_add(1, std::memory_order_relaxed);
   if (verdict == Verdict::kFailed || verdict == Verdict::kUnreached) {
     target.failures.fetch_add(1, std::memory_order_relaxed);

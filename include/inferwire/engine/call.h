@@ -364,7 +364,7 @@ class Call : public TimerOwner, public Cancellable {
     Counts& counts = engine_->counts();
     counts.attempts.fetch_add(1, std::memory_order_relaxed);
     if (plan_->started() > 0) (hedge ? counts.hedges : counts.retries).fetch_add(1, std::memory_order_relaxed);
-    channel::Lease lease = engine_->pool().Pick(last_target_, now, [this] { return engine_->Random(); });
+    channel::Lease lease = engine_->pool().Pick(last_target_, now, [this] { return engine_->Random(); }, Timed());
     last_target_ = lease.id();
     const auto [number, due] = plan_->Start(now);
     Attempt* const attempt = NewAttempt(std::move(lease), number, now, due);
