@@ -58,6 +58,19 @@ TEST_CASE("a directory, an empty file and a file of another kind are refused", "
   CHECK(Contains(status, "'" + text.path + "' is no PEM file of its kind"));
 }
 
+TEST_CASE("a file that is cut off or damaged is refused", "[credentials]") {
+  const std::string begin = "-----BEGIN CERTIFICATE-----\n", end = "-----END CERTIFICATE-----\n";
+  for (const std::string& body : {begin, begin + "QUJD\n", begin + end, begin + "not base64!\n" + end}) {
+    CAPTURE(body);
+    const File file(body);
+    const absl::Status status = Tls({.root_certificates_file = file.path}).Build().status();
+    CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+    CHECK(Contains(status, "'" + file.path + "' is damaged"));
+  }
+  const File good(begin + "QUJD\n" + end);
+  CHECK(Tls({.root_certificates_file = good.path, .reload_interval = absl::InfiniteDuration()}).Build().ok());
+}
+
 TEST_CASE("a certificate without its key, or a key without its certificate, is refused", "[credentials]") {
   CHECK(Contains(Tls({.certificate_chain_file = "c.pem"}).Build().status(),
                  "certificate_chain_file 'c.pem' was given without its private_key_file"));

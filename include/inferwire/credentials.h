@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -137,9 +138,20 @@ class Credentials {
                       error != 0 ? detail::Cat(": ", std::strerror(error)) : ": it is empty or no file"));
     }
     *contents = std::move(text).str();
-    if (contents->find(marker) == std::string::npos) {
+    const std::size_t begin = contents->find(marker);
+    const std::size_t body = begin + marker.size();
+    if (begin == std::string::npos) {
       return absl::InvalidArgumentError(
           detail::Cat("TLS: ", field, " '", path, "' is no PEM file of its kind: it holds no line '", marker, "'"));
+    }
+    // What gRPC would find out with the first connection only. Keys may have headers before their base64 (RFC 1421).
+    const std::size_t end = contents->find("-----END ", body);
+    const std::string_view block = std::string_view(*contents).substr(body, end - body);
+    constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n \t";
+    if (end == std::string::npos || block.find_first_not_of("\r\n") == std::string_view::npos ||
+        (block.find(':') == std::string_view::npos && block.find_first_not_of(kBase64) != std::string_view::npos)) {
+      return absl::InvalidArgumentError(detail::Cat("TLS: ", field, " '", path, "' is damaged: what follows its line '",
+                                                    marker, "' is cut off or no base64"));
     }
     return absl::OkStatus();
   }

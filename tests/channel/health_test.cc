@@ -301,6 +301,21 @@ TEST_CASE("targets that come and go are followed and left", "[health]") {
   CHECK(second.WaitForCalls<Watch>(1));
 }
 
+TEST_CASE("a client that is shut down asks nobody any more", "[health]") {
+  FakeServer fake;
+  fake.On<Watch>().Do([](inferwire::testing::Call& call) {
+    call.Write(kServing);
+    call.WaitForCancel();
+    return grpc::Status();
+  });
+  const Client client = *Client::Create(Options({fake.target()}, {.check_service = ""}));
+  REQUIRE(fake.WaitForCalls<Watch>(1));
+  client.Shutdown();
+  CHECK(fake.WaitForCancelled<Watch>(1));
+  CHECK(client.SetTargets({fake.target()}).ok());
+  CHECK(fake.calls<Watch>() == 1);
+}
+
 TEST_CASE("a draining Triton's NOT_FOUND goes to another target, and a model that is unknown is an error", "[health]") {
   FakeServer draining, serving;
   draining.On<OpenInference::Infer>().Fail(

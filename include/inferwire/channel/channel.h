@@ -40,8 +40,7 @@ enum class Compression { kNone, kDeflate, kGzip };
 struct ConnectionOptions {
   /// HTTP/2 PINGs after so much silence, so that a peer that is gone without a word is noticed. Off, since servers
   /// close connections that ping more often than they allow: one a 5 minutes is gRPC's own limit, see
-  /// GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS on the server's side. gRPC sends none within 10 s of the
-  /// last.
+  /// GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS on the server's side. At least 10 s.
   absl::Duration keepalive_time = absl::InfiniteDuration();
   /// A PING that is not answered for so long ends the connection.
   absl::Duration keepalive_timeout = absl::Seconds(20);

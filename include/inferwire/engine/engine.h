@@ -53,6 +53,8 @@ class Follower {
   virtual ~Follower() = default;
   /// They have changed.
   virtual void Update() = 0;
+  /// They are of no interest any more.
+  virtual void Stop() = 0;
 };
 
 /// Kept alive by the client and by every call in flight. Safe from any thread.
@@ -139,6 +141,7 @@ class Engine {
       for (Cancellable* call = calls_; call != nullptr; call = call->next_) calls.emplace_back(call);
     }
     for (const detail::Ref<Cancellable>& call : calls) call->Cancel(absl::CancelledError("the client was shut down"));
+    if (follower_ != nullptr) follower_->Stop();
   }
 
  private:

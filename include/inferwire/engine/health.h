@@ -158,14 +158,13 @@ class TargetHealth final : public TimerOwner {
 class Health final : public Follower {
  public:
   explicit Health(const std::shared_ptr<Engine>& client) : client_(client) { Update(); }
-  ~Health() override {
-    for (const auto& one : followed_) one->Stop();
-  }
+  ~Health() override { Health::Stop(); }
 
   void Update() override {
     const std::shared_ptr<Engine> client = client_.lock();
     if (client == nullptr) return;
     std::lock_guard lock(mutex_);
+    if (stopped_) return;
     const auto targets = client->pool().targets();
     std::erase_if(followed_, [&](const detail::Ref<TargetHealth>& one) {
       if (std::find(targets.begin(), targets.end(), one->target()) != targets.end()) return false;
@@ -190,9 +189,17 @@ class Health final : public Follower {
     }
   }
 
+  void Stop() override {
+    std::lock_guard lock(mutex_);
+    stopped_ = true;
+    for (const auto& one : followed_) one->Stop();
+    followed_.clear();
+  }
+
  private:
   const std::weak_ptr<Engine> client_;
   std::mutex mutex_;
+  bool stopped_ = false;
   std::vector<detail::Ref<TargetHealth>> followed_;
 };
 
