@@ -184,24 +184,15 @@ TEST_CASE("targets are swapped under load and no call is lost", "[chaos]") {
 
 namespace {
 // A name server on loopback that knows one IPv4 address for every name (RFC 1035).
-class NameServer {
+class NameServer : public BoundSocket {
  public:
-  NameServer() : fd_(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address));
-    socklen_t size = sizeof(address);
-    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
+  NameServer() : BoundSocket(SOCK_DGRAM) {
     thread_ = std::thread([this] { Serve(); });
   }
   ~NameServer() {
-    ::shutdown(fd_, SHUT_RDWR);
+    ::shutdown(fd(), SHUT_RDWR);
     thread_.join();
-    ::close(fd_);
   }
-  int port() const { return port_; }
   void Answer(std::uint8_t last_byte) { last_byte_ = last_byte; }
 
  private:
@@ -210,7 +201,7 @@ class NameServer {
     while (true) {
       sockaddr_in peer{};
       socklen_t size = sizeof(peer);
-      const ssize_t got = ::recvfrom(fd_, bytes.data(), bytes.size(), 0, reinterpret_cast<sockaddr*>(&peer), &size);
+      const ssize_t got = ::recvfrom(fd(), bytes.data(), bytes.size(), 0, reinterpret_cast<sockaddr*>(&peer), &size);
       if (got <= 0) return;
       if (got < 17) continue;
       // The question, without what may follow it, comes back; for an A record with an answer.
@@ -229,12 +220,10 @@ class NameServer {
             static_cast<char>(0xc0), 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, static_cast<char>(last_byte_.load())};
         reply.append(record.data(), record.size());
       }
-      ::sendto(fd_, reply.data(), reply.size(), 0, reinterpret_cast<sockaddr*>(&peer), size);
+      ::sendto(fd(), reply.data(), reply.size(), 0, reinterpret_cast<sockaddr*>(&peer), size);
     }
   }
 
-  const int fd_;
-  int port_ = 0;
   std::atomic<std::uint8_t> last_byte_{1};
   std::thread thread_;
 };

@@ -24,7 +24,7 @@ namespace inferwire_test {
 /// A socket bound to a free port of loopback. Nobody else gets the port while it lives.
 class BoundSocket {
  public:
-  BoundSocket() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit BoundSocket(int type = SOCK_STREAM) : fd_(::socket(AF_INET, type | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
