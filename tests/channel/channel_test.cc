@@ -163,11 +163,12 @@ TEST_CASE("calls go on while the server ends connections by their age", "[channe
     const Client client = Connect(server.target(), {.idempotent = idempotent});
     std::vector<std::thread> threads;
     std::atomic<int> answered{0};
-    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(800);
+    // Several ages of a connection, and calls enough.
+    const auto least = std::chrono::steady_clock::now() + std::chrono::milliseconds(800);
     std::atomic<int> made{0};
     for (int t = 0; t < 8; ++t) {
       threads.emplace_back([&] {
-        while (std::chrono::steady_clock::now() < until) {
+        while (made < 200 || std::chrono::steady_clock::now() < least) {
           ++made;
           const auto reply = client.Call<&Inference::RunInference>(Text("x"));
           answered += reply.ok() ? 1 : 0;
@@ -177,7 +178,6 @@ TEST_CASE("calls go on while the server ends connections by their age", "[channe
     for (std::thread& thread : threads) thread.join();
     CHECK(answered == made);
     if (!idempotent) CHECK(calls == made);
-    CHECK(made > 100);
   }
 }
 
@@ -187,18 +187,18 @@ TEST_CASE("calls go on while the client ends connections by their age", "[channe
   const Client client = Connect(fake.target(), {.connection = {.max_age = absl::Milliseconds(100)}});
   std::vector<std::thread> threads;
   std::atomic<int> failed{0};
-  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(800);
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(30);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
-      while (std::chrono::steady_clock::now() < until) {
+      while (fake.connections() < 6 && std::chrono::steady_clock::now() < patience) {
         failed += client.Call<&Inference::RunInference>(Text("x")).ok() ? 0 : 1;
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
   CHECK(failed == 0);
-  CHECK(fake.connections() >= 4);
-  CHECK(fake.open_connections() <= 2);
+  CHECK(fake.connections() >= 6);
+  CHECK(fake.open_connections() <= 3);  // the last to be replaced may be closing
 }
 
 TEST_CASE("beyond a server's limit of streams calls do not wait for one another", "[channel][client]") {

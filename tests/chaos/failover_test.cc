@@ -148,14 +148,14 @@ TEST_CASE("of three servers one that is twenty times as slow gets little", "[cha
         .Reply(Response("a"));
   }
   CheckNone(Load(*Client::Create(three.options()), kCalls / 5));
-  CHECK(three.Share(0) < 0.05);
+  CHECK(three.Share(0) < (kSlow ? 0.25 : 0.05));
   CHECK(three.Share(0) > 0);  // it is looked at, now and then
 }
 
 TEST_CASE("of three servers one that fails fast attracts nothing", "[chaos]") {
   Three three([](FakeServer& odd) { odd.On<&Inference::RunInference>().Fail(absl::UnavailableError("broken")); });
   CheckNone(Load(*Client::Create(three.options()), kCalls));
-  CHECK(three.Share(0) < 0.02);
+  CHECK(three.Share(0) < (kSlow ? 0.1 : 0.02));
 }
 
 TEST_CASE("of three servers one that flaps costs no call", "[chaos]") {

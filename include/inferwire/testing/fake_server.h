@@ -469,6 +469,9 @@ class FakeServer final : private grpc::CallbackGenericService {
   FakeServer() : FakeServer(Options{}) {}
   /// Ends the process where the server cannot listen.
   explicit FakeServer(const Options& options) {
+    {
+      std::lock_guard lock(mutex_);  // what is made so far is seen by those who lock it later, whoever starts them
+    }
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort(
