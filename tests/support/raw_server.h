@@ -135,6 +135,9 @@ class RawServer final : public grpc::CallbackGenericService {
                      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials(),
                      const std::function<void(grpc::ServerBuilder&)>& configure = nullptr)
       : handler_(std::move(handler)) {
+    {
+      std::lock_guard lock(mutex_);  // what is made so far is seen by those who lock it later, whoever starts them
+    }
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, std::move(credentials), &port_);
     builder.RegisterCallbackGenericService(this);
