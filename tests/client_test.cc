@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <mutex>
 #include <stop_token>
 #include <string>
@@ -479,4 +480,18 @@ TEST_CASE("a failed call tells the reason, also through a future", "[client]") {
   CHECK(InfoOf(status).trailing_metadata == inferwire::Metadata{{"x-trace", "t1"}});
   CHECK(info.trailing_metadata == inferwire::Metadata{{"x-trace", "t1"}});
   CHECK(info.latency > absl::ZeroDuration());
+}
+
+TEST_CASE("Get on a thread that serves gRPC is refused, and said so", "[client]") {
+  RawServer server(Echo);
+  const inferwire::Client client =
+      Connect(server.target(), {.executor = std::make_shared<inferwire::InlineExecutor>()});
+  absl::Status refused;
+  auto future = client.Async<&Inference::RunInference>(Text("x")).Then([&](absl::StatusOr<inference::Response> reply) {
+    refused = client.Async<&Inference::RunInference>(Text("y")).Get().status();
+    return reply;
+  });
+  CHECK(std::move(future).Get()->text() == "x");
+  // Where the reply came before the continuation was there it ran here, and could wait.
+  if (!refused.ok()) CHECK(Contains(refused, "which serves gRPC"));
 }

@@ -2,6 +2,8 @@
 #include "inferwire/future.h"
 
 #include <atomic>
+#include <chrono>
+#include <future>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -268,4 +270,71 @@ TEST_CASE("a coroutine awaits a future and goes on where the executor says", "[f
   std::thread completer([&] { source->Complete(3); });
   CHECK(inferwire::SyncWait(wait()) == 3);
   completer.join();
+}
+
+TEST_CASE("a future becomes a std::future, whenever its result comes", "[future]") {
+  const auto source = MakeSource();
+  std::future<absl::StatusOr<int>> later = FutureOf(source).ToStd();
+  CHECK(later.wait_for(std::chrono::seconds(0)) == std::future_status::timeout);
+  source->Complete(5);
+  CHECK(later.get().value() == 5);
+  CHECK(MakeReadyFuture<int>(7).ToStd().get().value() == 7);
+  CHECK(Future<int>().ToStd().get().status().code() == absl::StatusCode::kFailedPrecondition);
+  const auto dropped = MakeSource();
+  {
+    const auto unused = FutureOf(dropped).ToStd();
+  }
+  CHECK(dropped->cancels == 0);
+  dropped->Complete(1);
+}
+
+TEST_CASE("Get on the executor that the result needs is refused, and said so", "[future]") {
+  const auto pool = std::make_shared<inferwire::ThreadPool>(1);
+  const auto first = inferwire::detail::MakeRef<Source>(pool), second = inferwire::detail::MakeRef<Source>(pool);
+  absl::Status refused;
+  Future<int> outer = FutureOf(first).Then([&](absl::StatusOr<int>) {
+    Future<int> inner = FutureOf(second).Then([](absl::StatusOr<int> n) { return n; });
+    refused = std::move(inner).Get().status();
+    return 1;
+  });
+  first->Complete(1);
+  CHECK(std::move(outer).Get().value() == 1);
+  CHECK(refused.code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(std::string(refused.message()).find("in a continuation") != std::string::npos);
+  CHECK(second->cancels == 1);
+}
+
+TEST_CASE("Get in a continuation is taken where nothing of it needs the executor, or it is there already", "[future]") {
+  const auto pool = std::make_shared<inferwire::ThreadPool>(1);
+  const auto first = inferwire::detail::MakeRef<Source>(pool), second = inferwire::detail::MakeRef<Source>(pool);
+  const auto third = inferwire::detail::MakeRef<Source>(pool);
+  std::thread completer;
+  Future<int> outer = FutureOf(first).Then([&](absl::StatusOr<int>) {
+    completer = std::thread([&] { second->Complete(2); });
+    const int plain = std::move(FutureOf(second)).Get().value();
+    third->Complete(3);
+    std::vector<Future<int>> all;
+    all.push_back(FutureOf(third));
+    return plain + WhenAll(std::move(all)).Get().value()[0].value();
+  });
+  first->Complete(1);
+  CHECK(std::move(outer).Get().value() == 5);
+  completer.join();
+}
+
+TEST_CASE("a gathering of continuations needs their executor", "[future]") {
+  const auto pool = std::make_shared<inferwire::ThreadPool>(1);
+  const auto first = inferwire::detail::MakeRef<Source>(pool), second = inferwire::detail::MakeRef<Source>(pool);
+  std::vector<absl::StatusCode> codes;
+  Future<int> outer = FutureOf(first).Then([&](absl::StatusOr<int>) {
+    std::vector<Future<int>> all, any;
+    all.push_back(FutureOf(second).Then([](absl::StatusOr<int> n) { return n; }));
+    codes.push_back(WhenAll(std::move(all)).Get().status().code());
+    any.push_back(FutureOf(inferwire::detail::MakeRef<Source>(pool)).Then([](absl::StatusOr<int> n) { return n; }));
+    codes.push_back(WhenAny(std::move(any)).Get().status().code());
+    return 0;
+  });
+  first->Complete(1);
+  CHECK(std::move(outer).Get().ok());
+  CHECK(codes == std::vector<absl::StatusCode>(2, absl::StatusCode::kFailedPrecondition));
 }

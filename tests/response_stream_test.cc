@@ -3,6 +3,7 @@
 
 #include <grpcpp/version_info.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -10,8 +11,10 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "inferwire/testing/fake_clock.h"
+#include "inferwire/testing/fake_server.h"
 #include "support/inference.h"
 #include "support/sockets.h"
 
@@ -335,4 +338,58 @@ TEST_CASE("many streams run at once", "[stream]") {
   std::vector<inferwire::ResponseStream<inference::Response>> streams;
   for (int i = 0; i < 60; ++i) streams.push_back(client.Stream<&Inference::StreamInference>(Text("30")));
   for (auto& stream : streams) CHECK(SyncWait(Count(stream)) == 30);
+}
+
+TEST_CASE("a stream tells when its messages came", "[stream]") {
+  const auto clock = std::make_shared<inferwire::testing::FakeClock>();
+  inferwire::testing::FakeServer fake;
+  Event go[3];
+  fake.On<&Inference::StreamInference>().Header("x-model", "tiny").Do([&](inferwire::testing::Call& call) {
+    for (Event& event : go) {
+      event.Wait();
+      call.Write(Response("token"));
+    }
+    return grpc::Status();
+  });
+  auto stream = Connect(fake.target(), {.clock = clock}).Stream<&Inference::StreamInference>(Text("x"));
+  CHECK(stream.stats().messages == 0);
+  CHECK_FALSE(stream.stats().first_message.has_value());
+  CHECK(stream.initial_metadata().empty());
+  for (Event& event : go) {
+    clock->Advance(absl::Milliseconds(100));
+    event.Set();
+    REQUIRE(stream.Read().has_value());
+  }
+  CHECK_FALSE(stream.Read().has_value());
+  const inferwire::StreamStats stats = stream.stats();
+  CHECK(stats.messages == 3);
+  CHECK(*stats.first_message == absl::Milliseconds(100));
+  CHECK(*stats.gap_p50 >= absl::Milliseconds(100));
+  CHECK(*stats.gap_p99 <= absl::Milliseconds(113));
+  CHECK(stats.messages_per_second == Approx(10));
+  const inferwire::Metadata metadata = stream.initial_metadata();
+  CHECK(std::find(metadata.begin(), metadata.end(), std::pair<std::string, std::string>("x-model", "tiny")) !=
+        metadata.end());
+}
+
+TEST_CASE("a stream whose first message does not come in its time ends, and one that has begun goes on", "[stream]") {
+  const auto clock = std::make_shared<inferwire::testing::FakeClock>();
+  inferwire::testing::FakeServer fake;
+  fake.On<&Inference::StreamInference>().Never().Times(1).Then().Send(Response("first")).Never();
+  const inferwire::Client client =
+      Connect(fake.target(),
+              {.idle_timeout = absl::InfiniteDuration(), .first_message_timeout = absl::Seconds(5), .clock = clock});
+  auto late = client.Stream<&Inference::StreamInference>(Text("x"));
+  REQUIRE(fake.WaitForCalls<&Inference::StreamInference>(1));
+  clock->Advance(absl::Seconds(5));
+  CHECK_FALSE(late.Read().has_value());
+  CHECK(late.status().code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(Contains(late.status(), "no message within the first_message_timeout of 5s"));
+  auto begun = client.Stream<&Inference::StreamInference>(Text("x"));
+  REQUIRE(begun.Read().has_value());
+  clock->Advance(absl::Seconds(50));
+  CHECK(begun.status().ok());
+  CHECK(
+      Contains(inferwire::Client::Create({.targets = {"a:1"}, .first_message_timeout = absl::ZeroDuration()}).status(),
+               "first_message_timeout is 0"));
 }

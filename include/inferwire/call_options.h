@@ -44,6 +44,8 @@ struct CallOptions {
   std::optional<absl::Duration> attempt_timeout = std::nullopt;
   /// Streams: the longest wait for the next message.
   std::optional<absl::Duration> idle_timeout = std::nullopt;
+  /// Streams: the longest wait for the first message, from the start of the call, over all attempts.
+  std::optional<absl::Duration> first_message_timeout = std::nullopt;
   /// In place of the client's; the client's budget still holds.
   std::optional<RetryPolicy> retry = std::nullopt;
   /// In place of the client's. A client that does not hedge can be asked to hedge one call, within `max_ratio` of the

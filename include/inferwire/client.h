@@ -292,9 +292,11 @@ class Client {
                                               CallOptions options, engine::StreamCall::Form form) const {
     absl::Status ready = request.status();
     const absl::Duration idle_timeout = options.idle_timeout.value_or(engine_->options().idle_timeout);
+    const absl::Duration first = options.first_message_timeout.value_or(engine_->options().first_message_timeout);
     auto call = detail::MakeRef<engine::StreamCall>(
         engine_, engine_->AsyncLoop(),
-        Spec(path, std::move(request), std::move(options), engine_->options().stream_timeout), form, idle_timeout);
+        Spec(path, std::move(request), std::move(options), engine_->options().stream_timeout), form, idle_timeout,
+        first);
     call->Start(std::move(ready));
     return call;
   }

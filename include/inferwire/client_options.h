@@ -47,6 +47,8 @@ struct ClientOptions {
   absl::Duration stream_timeout = absl::InfiniteDuration();
   /// Streams: the longest wait for the next message while one is wanted.
   absl::Duration idle_timeout = absl::Seconds(60);
+  /// Streams: the longest wait for the first message, from the start of the call. Infinite: prompts may be long.
+  absl::Duration first_message_timeout = absl::InfiniteDuration();
   /// One attempt. Infinite: only the caller knows what is slow; the total caps it.
   absl::Duration attempt_timeout = absl::InfiniteDuration();
   /// Whether calls may run twice on the server. Inference usually may.
@@ -115,6 +117,7 @@ inline absl::Status Validate(const ClientOptions& options) {
   } durations[] = {{"timeout", options.timeout},
                    {"stream_timeout", options.stream_timeout},
                    {"idle_timeout", options.idle_timeout},
+                   {"first_message_timeout", options.first_message_timeout},
                    {"attempt_timeout", options.attempt_timeout}};
   for (const auto& [name, value] : durations) {
     if (value <= absl::ZeroDuration()) {

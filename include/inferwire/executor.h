@@ -27,6 +27,30 @@ class Executor {
   virtual void Run(absl::AnyInvocable<void()> work) = 0;
 };
 
+namespace detail {
+
+/// What this thread is busy with, as far as it must not wait for itself.
+struct ThreadRole {
+  const Executor* executor = nullptr;  ///< whose work it runs
+  bool serves_grpc = false;            ///< all futures and streams wait for it
+};
+inline ThreadRole& CurrentThread() {
+  thread_local ThreadRole role;
+  return role;
+}
+
+/// Has `executor` run `work` on a thread that knows it.
+template <class Work>
+void RunOn(Executor& executor, Work work) {
+  executor.Run([on = &executor, work = std::move(work)]() mutable {
+    const Executor* const before = std::exchange(CurrentThread().executor, on);
+    work();
+    CurrentThread().executor = before;
+  });
+}
+
+}  // namespace detail
+
 /// Runs work where it is handed over. Continuations then run on a thread that serves gRPC, and must never block.
 class InlineExecutor final : public Executor {
  public:

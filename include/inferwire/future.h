@@ -9,12 +9,15 @@
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <future>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -49,6 +52,24 @@ class FutureState : public virtual RefCounted {
   }
   /// Where continuations run. Asked for when there is one.
   virtual Executor& executor() = 0;
+  /// Whether the result takes work on the executor first.
+  virtual bool NeedsExecutor() { return false; }
+
+  /// FAILED_PRECONDITION where the thread that would wait is one that the result needs.
+  absl::Status MayBlock() {
+    const ThreadRole& thread = CurrentThread();
+    if (thread.serves_grpc) {
+      return absl::FailedPreconditionError(
+          "Get would wait for its own thread, which serves gRPC: co_await the future, use Then, or give the client an "
+          "executor whose work may block");
+    }
+    if (thread.executor != nullptr && NeedsExecutor() && thread.executor == &executor()) {
+      return absl::FailedPreconditionError(
+          "Get in a continuation would wait for the executor that runs it, and may do so for good: co_await the "
+          "future, or return it from Then");
+    }
+    return absl::OkStatus();
+  }
 
   void Set(absl::StatusOr<T> result) {
     std::unique_lock lock(mutex_);
@@ -108,7 +129,7 @@ class FutureState : public virtual RefCounted {
     if (in_place_) {
       run();
     } else {
-      executor().Run(run);
+      RunOn(executor(), run);
     }
   }
 
@@ -190,9 +211,17 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   bool Ready() const { return state_ && state_->Ready(); }
   /// Waits for at most `timeout`; whether the result is there.
   bool Wait(absl::Duration timeout) const { return state_ && state_->Wait(timeout); }
-  /// Waits for the result. FAILED_PRECONDITION if there is none to come.
+  /// Waits for the result. FAILED_PRECONDITION if there is none to come; or if it is not there yet and the thread is
+  /// one that it needs: in a continuation on the same executor, or where InlineExecutor runs it. The call is cancelled
+  /// then.
   absl::StatusOr<T> Get() && {
     if (!state_) return absl::FailedPreconditionError("the future is empty: its result was taken or moved away");
+    if (!state_->Ready()) {
+      if (absl::Status may = state_->MayBlock(); !may.ok()) {
+        Drop();
+        return may;
+      }
+    }
     const detail::Ref<detail::FutureState<T>> state = std::exchange(state_, {});
     state->Wait(absl::InfiniteDuration());
     return state->Take();
@@ -204,6 +233,19 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   }
   /// Lets the call run on with nobody to take its result.
   void Detach() && { state_ = {}; }
+
+  /// The same as a std::future, for code that knows those only. Dropping it cancels nothing.
+  std::future<absl::StatusOr<T>> ToStd() && {
+    auto promise = std::make_shared<std::promise<absl::StatusOr<T>>>();
+    std::future<absl::StatusOr<T>> out = promise->get_future();
+    const detail::Ref<detail::FutureState<T>> state = std::exchange(state_, {});
+    if (!state) {
+      promise->set_value(absl::FailedPreconditionError("the future is empty: its result was taken or moved away"));
+    } else if (!state->OnReady([promise, state] { promise->set_value(state->Take()); }, /*in_place=*/true)) {
+      promise->set_value(state->Take());
+    }
+    return out;
+  }
 
   /// A future of what `fn` makes of this one's result. `fn` takes an absl::StatusOr<T> and runs on the client's
   /// executor; it may return a value, a StatusOr, a Future (whose result is then waited for), a Status, or nothing.
@@ -272,7 +314,7 @@ class ThenState final : public FutureState<U> {
   static Future<U> Chain(Ref<FutureState<T>> upstream, Fn fn) {
     Ref<ThenState> state = MakeRef<ThenState>(upstream, std::move(fn));
     const auto run = [state] { state->Run(); };
-    if (!upstream->OnReady(run, /*in_place=*/false)) upstream->executor().Run(run);
+    if (!upstream->OnReady(run, /*in_place=*/false)) RunOn(upstream->executor(), run);
     return Future<U>(std::move(state));
   }
 
@@ -286,6 +328,7 @@ class ThenState final : public FutureState<U> {
     if (inner) inner->CancelSource();
   }
   Executor& executor() override { return executor_source_->executor(); }
+  bool NeedsExecutor() override { return true; }
 
   void Abandon() override {
     FutureState<U>::Forget();
@@ -382,6 +425,7 @@ class AllState final : public FutureState<Out> {
       std::lock_guard lock(mutex_);
       cancels_.push_back([source] { source->CancelSource(); });
       executor_ = [source]() -> Executor& { return source->executor(); };
+      needs_executor_ = needs_executor_ || source->NeedsExecutor();
     }
     const auto take = [self = Ref<AllState>(this), source, &slot] {
       slot = source->Take();
@@ -405,6 +449,10 @@ class AllState final : public FutureState<Out> {
     std::lock_guard lock(mutex_);
     return executor_ ? executor_() : AnyThread();
   }
+  bool NeedsExecutor() override {
+    std::lock_guard lock(mutex_);
+    return needs_executor_;
+  }
 
  private:
   std::mutex mutex_;
@@ -412,6 +460,7 @@ class AllState final : public FutureState<Out> {
   std::atomic<std::size_t> left_;
   std::vector<std::function<void()>> cancels_;
   std::function<Executor&()> executor_;
+  bool needs_executor_ = false;
 };
 
 template <class T>
@@ -435,6 +484,9 @@ class AnyState final : public FutureState<std::pair<std::size_t, absl::StatusOr<
     for (const Ref<FutureState<T>>& source : sources_) source->CancelSource();
   }
   Executor& executor() override { return sources_.front()->executor(); }
+  bool NeedsExecutor() override {
+    return std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->NeedsExecutor(); });
+  }
 
  private:
   const std::vector<Ref<FutureState<T>>> sources_;

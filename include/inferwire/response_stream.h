@@ -15,6 +15,8 @@
 
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/stream.h"
+#include "inferwire/stats.h"
+#include "inferwire/status.h"
 #include "inferwire/wire/message.h"
 
 namespace inferwire {
@@ -150,6 +152,12 @@ class [[nodiscard("dropping a stream cancels its call")]] ResponseStream : publi
 
   /// OK while the call runs; the final status once it ended.
   [[nodiscard]] absl::Status status() const { return this->CallStatus(); }
+  /// How many messages have arrived, when the first, and how far apart. From any thread while the stream lives.
+  [[nodiscard]] StreamStats stats() const { return this->call() ? this->call()->Stats() : StreamStats(); }
+  /// What the server sent ahead of its messages; empty before the first one has come. CallInfo has the trailing one.
+  [[nodiscard]] Metadata initial_metadata() const {
+    return this->call() ? this->call()->InitialMetadata() : Metadata();
+  }
   /// Ends the call with CANCELLED unless it has ended; what was not read is dropped then.
   void Cancel() { this->CancelCall("cancelled by the caller"); }
   /// Cancels if the call still runs. The final status.

@@ -39,6 +39,17 @@ struct ClientStats {
   std::vector<Target> targets;  ///< in the order given
 };
 
+/// What a stream of messages has been like so far: for token streams above all.
+struct StreamStats {
+  std::int64_t messages = 0;  ///< arrived, read or not
+  /// From the start of the call to the first message; unset before it.
+  std::optional<absl::Duration> first_message;
+  /// Between messages as they arrive, of the latest few thousand; at most an eighth too high. Unset before the second.
+  /// A reader that holds the server back stretches them.
+  std::optional<absl::Duration> gap_p50, gap_p99;
+  double messages_per_second = 0;  ///< from the first message to the last
+};
+
 }  // namespace v0
 }  // namespace inferwire
 

@@ -226,6 +226,7 @@ class Call : public TimerOwner, public Cancellable {
   virtual void OnEnd(absl::Status status) = 0;
 
   TimePoint Now() const { return engine_->Now(); }
+  TimePoint started() const { return started_; }
   channel::Channel::Stub& StubOf(channel::Channel& channel) const {
     return idempotent_ ? channel.stub() : channel.careful_stub();
   }

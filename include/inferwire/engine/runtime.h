@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "inferwire/engine/loop.h"
+#include "inferwire/executor.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -54,6 +55,7 @@ class Runtime {
       exited = exit.get_future();
       // The thread owns the loop too: what a stuck peer holds may outlive the runtime.
       thread = std::thread([loop = loop, exit = std::move(exit)]() mutable {
+        detail::CurrentThread().serves_grpc = true;
         while (loop->Turn()) {
         }
         loop.reset();

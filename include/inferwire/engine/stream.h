@@ -12,6 +12,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -19,6 +20,9 @@
 
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/call.h"
+#include "inferwire/policy/latency.h"
+#include "inferwire/stats.h"
+#include "inferwire/status.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/status.h"
 
@@ -31,11 +35,14 @@ class StreamCall : public Call {
   /// Whether the whole request is in Spec::request, or writes follow the start.
   enum class Form { kServerStream, kOpen };
 
-  StreamCall(std::shared_ptr<Engine> engine, Loop& loop, Spec spec, Form form, absl::Duration idle_timeout)
+  StreamCall(std::shared_ptr<Engine> engine, Loop& loop, Spec spec, Form form, absl::Duration idle_timeout,
+             absl::Duration first_message_timeout = absl::InfiniteDuration())
       : Call(std::move(engine), loop, std::move(spec)),
         form_(form),
         idle_timeout_(idle_timeout),
-        idle_timer_(*this, engine_->clock()) {
+        first_message_timeout_(first_message_timeout),
+        idle_timer_(*this, engine_->clock()),
+        first_message_timer_(*this, engine_->clock()) {
     // What was written went to one server; only a call that never reached one may go to another.
     if (form_ == Form::kOpen) idempotent_ = false;
   }
@@ -118,6 +125,26 @@ class StreamCall : public Call {
     half_closed_ = true;
     PumpWrites();
     return absl::OkStatus();
+  }
+
+  /// What has arrived so far, and when.
+  StreamStats Stats() {
+    std::lock_guard lock(mutex_);
+    StreamStats out;
+    out.messages = delivered_;
+    if (delivered_ > 0) out.first_message = Between(started(), first_delivery_);
+    if (gaps_ != nullptr) {
+      out.gap_p50 = gaps_->Quantile(0.5, 1);
+      out.gap_p99 = gaps_->Quantile(0.99, 1);
+      const double seconds = absl::ToDoubleSeconds(Between(first_delivery_, last_delivery_));
+      if (seconds > 0) out.messages_per_second = static_cast<double>(delivered_ - 1) / seconds;
+    }
+    return out;
+  }
+  /// The server's, once a message has come or the call has ended; of the attempt that gave it.
+  Metadata InitialMetadata() {
+    std::lock_guard lock(mutex_);
+    return initial_metadata_;
   }
 
   // The end.
@@ -238,6 +265,7 @@ class StreamCall : public Call {
         reads_ended_ = true;
       } else if (call().Running(*this)) {
         call().Commit(*this);
+        if (!call().committed_) call().initial_metadata_ = wire::FromGrpc(context_.GetServerInitialMetadata());
         call().Deliver(std::exchange(incoming_, wire::Reply()));
       }
       FinishIfDue();
@@ -278,6 +306,10 @@ class StreamCall : public Call {
   };
 
   Attempt* NewAttempt(channel::Lease lease, int number, TimePoint now, TimePoint due) override {
+    // It counts from the start of the call, whatever the attempts.
+    if (number == 0 && first_message_timeout_ != absl::InfiniteDuration()) {
+      loop_.Arm(first_message_timer_, After(started(), first_message_timeout_));
+    }
     return new StreamAttempt(*this, std::move(lease), number, now, due);
   }
   bool Committed() const override { return committed_; }
@@ -311,6 +343,15 @@ class StreamCall : public Call {
 
   void Deliver(wire::Reply reply) {
     committed_ = true;
+    const TimePoint now = Now();
+    if (delivered_++ == 0) {
+      first_delivery_ = now;
+      if (first_message_timeout_ != absl::InfiniteDuration()) loop_.Disarm(first_message_timer_);
+    } else {
+      if (gaps_ == nullptr) gaps_ = std::make_unique<policy::LatencyHistogram>();
+      gaps_->Add(Between(last_delivery_, now));
+    }
+    last_delivery_ = now;
     if (!discard_) {
       ready_bytes_ += reply.size();
       ready_.push_back(std::move(reply));
@@ -385,7 +426,7 @@ class StreamCall : public Call {
   // The waiter stays registered until the executor comes to it, so that a coroutine destroyed meanwhile is not resumed;
   // and if another took its place, that one is resumed only if there is reason to.
   void Post(Waiter StreamCall::* which) {
-    engine_->executor().Run([self = detail::Ref<StreamCall>(this), which] {
+    detail::RunOn(engine_->executor(), [self = detail::Ref<StreamCall>(this), which] {
       std::unique_lock lock(self->mutex_);
       Waiter& waiter = (*self).*which;
       waiter.posted = false;
@@ -404,7 +445,14 @@ class StreamCall : public Call {
     idle_due_ = After(Now(), idle_timeout_);
     if (!std::exchange(idle_armed_, true)) loop_.Arm(idle_timer_, idle_due_);
   }
-  void OnOtherTimer(std::unique_lock<std::mutex> lock, Timer&) override {
+  void OnOtherTimer(std::unique_lock<std::mutex> lock, Timer& timer) override {
+    if (&timer == &first_message_timer_) {
+      if (delivered_ > 0) return;
+      return End(std::move(lock),
+                 absl::DeadlineExceededError(detail::Cat("no message within the first_message_timeout of ",
+                                                         absl::FormatDuration(first_message_timeout_))),
+                 CallInfo::Reason::kDeadline);
+    }
     idle_armed_ = false;
     if (!waiting_) return;
     if (Now() < idle_due_) {
@@ -423,6 +471,7 @@ class StreamCall : public Call {
     outbox_.clear();
     outbox_bytes_ = 0;
     loop_.Disarm(idle_timer_);
+    if (first_message_timeout_ != absl::InfiniteDuration()) loop_.Disarm(first_message_timer_);
     // After a cancellation nobody wants what had arrived.
     if (status.code() == absl::StatusCode::kCancelled) DropMessages();
     WakeReader();
@@ -431,14 +480,18 @@ class StreamCall : public Call {
   }
 
   const Form form_;
-  const absl::Duration idle_timeout_;
+  const absl::Duration idle_timeout_, first_message_timeout_;
   std::deque<wire::Reply> ready_;
   std::size_t ready_bytes_ = 0;
   std::deque<wire::Payload> outbox_;
   std::size_t outbox_bytes_ = 0;
   std::condition_variable readable_, writable_;
   Waiter reader_, writer_;
-  Timer idle_timer_;
+  Timer idle_timer_, first_message_timer_;
+  std::int64_t delivered_ = 0;
+  TimePoint first_delivery_, last_delivery_;
+  std::unique_ptr<policy::LatencyHistogram> gaps_;  // with the second message
+  Metadata initial_metadata_;
   TimePoint idle_due_;
   bool idle_armed_ = false;
   bool waiting_ = false;  // a reader does
