@@ -243,6 +243,7 @@ TEST_CASE("a proxy of the environment is used", "[tls]") {
   const auto server = Server("server");
   const RawServer plain(Echo);
   const ConnectProxy proxy;
+  for (const char* const name : {"grpc_proxy", "no_proxy", "no_grpc_proxy"}) ::unsetenv(name);  // whoever runs this
   for (const char* const name : {"http_proxy", "https_proxy"}) {
     ::setenv(name, ("http://" + proxy.target()).c_str(), 1);
   }
