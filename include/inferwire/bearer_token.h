@@ -55,16 +55,15 @@ class BearerToken {
   }
   bool allows_plaintext() const { return plaintext_; }
 
-  /// The value to send: at once if `*value` is filled and true returned; else `then` is called once there is one, or
-  /// none can be had, and the token is to be asked for again. May call `then` before it returns, if `executor` does.
-  bool Get(std::string* value, Executor& executor, absl::AnyInvocable<void(absl::Status)> then) const {
+  /// Whether there is a valid value, for Latest to give; else `then` is called once there is one, or none can be had.
+  /// May call `then` before it returns, if `executor` does.
+  bool Ready(Executor& executor, absl::AnyInvocable<void(absl::Status)> then) const {
     bool fetch = false;
     bool valid = false;
     {
       std::lock_guard lock(state_->mutex);
       const absl::Time now = absl::Now();
       valid = now < state_->token.expires && !state_->rejected;
-      if (valid) *value = state_->token.value;
       if (!valid) state_->waiting.push_back(std::move(then));
       fetch = (!valid || now >= state_->refresh) && !std::exchange(state_->fetching, true);
     }

@@ -5,6 +5,7 @@
 #include <grpcpp/health_check_service_interface.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -48,6 +49,15 @@ struct Check {
 };
 const std::string kServing = "\x08\x01";
 const std::string kNotServing = "\x08\x02";
+
+// Tells Watch's client that, and nothing more.
+std::function<grpc::Status(inferwire::testing::Call&)> Says(const std::string& status) {
+  return [status](inferwire::testing::Call& call) {
+    call.Write(status);
+    call.WaitForCancel();
+    return grpc::Status();
+  };
+}
 
 ClientOptions Options(std::vector<std::string> targets, HealthPolicy health) {
   ClientOptions options;
@@ -130,11 +140,7 @@ TEST_CASE("a target that says it does not serve is left out, and used again when
   FakeServer steady, changing;
   steady.On<&Inference::RunInference>().Reply(Response("steady"));
   changing.On<&Inference::RunInference>().Reply(Response("changing"));
-  steady.On<Watch>().Do([](inferwire::testing::Call& call) {
-    call.Write(kServing);
-    call.WaitForCancel();
-    return grpc::Status();
-  });
+  steady.On<Watch>().Do(Says(kServing));
   Event back;
   changing.On<Watch>().Do([&](inferwire::testing::Call& call) {
     call.Write(kNotServing);
@@ -184,11 +190,7 @@ TEST_CASE("where no target is healthy all are used", "[health]") {
   FakeServer one, other;
   for (FakeServer* const fake : {&one, &other}) {
     fake->On<&Inference::RunInference>().Reply(Response("served"));
-    fake->On<Watch>().Do([](inferwire::testing::Call& call) {
-      call.Write(kNotServing);
-      call.WaitForCancel();
-      return grpc::Status();
-    });
+    fake->On<Watch>().Do(Says(kNotServing));
   }
   const Client client = *Client::Create(Options({one.target(), other.target()}, {.check_service = ""}));
   REQUIRE(Becomes(client, {false, false}));
@@ -207,11 +209,7 @@ TEST_CASE("a stream of health that breaks is opened again and changes nothing", 
       })
       .Times(3)
       .Then()
-      .Do([](inferwire::testing::Call& call) {
-        call.Write(kNotServing);
-        call.WaitForCancel();
-        return grpc::Status();
-      });
+      .Do(Says(kNotServing));
   const Client client = *Client::Create(
       Options({fake.target(), other.target()}, {.check_service = "", .interval = absl::Milliseconds(20)}));
   REQUIRE(fake.WaitForCalls<Watch>(2));
@@ -223,11 +221,7 @@ TEST_CASE("a stream of health that breaks is opened again and changes nothing", 
 TEST_CASE("a server that is down is not healthy, and is again once it is back", "[health]") {
   FakeServer fake, other;
   for (FakeServer* const one : {&fake, &other}) {
-    one->On<Watch>().Do([](inferwire::testing::Call& call) {
-      call.Write(kServing);
-      call.WaitForCancel();
-      return grpc::Status();
-    });
+    one->On<Watch>().Do(Says(kServing));
   }
   const Client client = *Client::Create(
       Options({fake.target(), other.target()}, {.check_service = "", .interval = absl::Milliseconds(20)}));
@@ -288,11 +282,7 @@ TEST_CASE("a contract's own readiness decides, of the server or of a model", "[h
 TEST_CASE("targets that come and go are followed and left", "[health]") {
   FakeServer first, second;
   for (FakeServer* const one : {&first, &second}) {
-    one->On<Watch>().Do([](inferwire::testing::Call& call) {
-      call.Write(kServing);
-      call.WaitForCancel();
-      return grpc::Status();
-    });
+    one->On<Watch>().Do(Says(kServing));
   }
   const Client client = *Client::Create(Options({first.target()}, {.check_service = ""}));
   REQUIRE(first.WaitForCalls<Watch>(1));
@@ -303,11 +293,7 @@ TEST_CASE("targets that come and go are followed and left", "[health]") {
 
 TEST_CASE("a client that is shut down asks nobody any more", "[health]") {
   FakeServer fake;
-  fake.On<Watch>().Do([](inferwire::testing::Call& call) {
-    call.Write(kServing);
-    call.WaitForCancel();
-    return grpc::Status();
-  });
+  fake.On<Watch>().Do(Says(kServing));
   const Client client = *Client::Create(Options({fake.target()}, {.check_service = ""}));
   REQUIRE(fake.WaitForCalls<Watch>(1));
   client.Shutdown();

@@ -18,6 +18,7 @@
 #include "inferwire/testing/fake_server.h"
 #include "support/inference.h"
 #include "support/process.h"
+#include "support/slow.h"
 #include "support/sockets.h"
 
 using inferwire::CallInfo;
@@ -31,12 +32,6 @@ namespace {
 
 constexpr int kCalls = 2000;
 // The disturbances keep their pace while the calls take ten times as long: many may fail, but none may be lost.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr bool kSlow = true;
-#else
-constexpr bool kSlow = false;
-#endif
-
 // Counts what was done for whom.
 class Register {
  public:

@@ -24,6 +24,7 @@
 #include "inferwire/client.h"
 #include "inferwire/testing/fake_server.h"
 #include "support/inference.h"
+#include "support/slow.h"
 #include "support/sockets.h"
 
 using inferwire::Client;
@@ -32,12 +33,6 @@ using inferwire::testing::FakeServer;
 using namespace inferwire_test;  // NOLINT
 
 namespace {
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr bool kSlow = true;
-#else
-constexpr bool kSlow = false;
-#endif
 
 #if defined(__SANITIZE_THREAD__)
 constexpr int kSoakSeconds = 60;

@@ -8,7 +8,6 @@
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,6 +16,7 @@
 #include "inferwire/detail/text.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/reader.h"
+#include "inferwire/wire/writer.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -68,17 +68,7 @@ inline absl::Status Validate(const HealthPolicy& policy) {
 
 /// grpc.health.v1.HealthCheckRequest: string service = 1.
 inline std::string EncodeHealthRequest(std::string_view service) {
-  std::string out;
-  if (service.empty()) return out;
-  out += '\x0a';
-  for (std::size_t size = service.size(); true; size >>= 7) {
-    if (size < 0x80) {
-      out += static_cast<char>(size);
-      break;
-    }
-    out += static_cast<char>((size & 0x7f) | 0x80);
-  }
-  return out.append(service);
+  return service.empty() ? "" : wire::Field(1, service);
 }
 
 /// grpc.health.v1.HealthCheckResponse: status = 1, where SERVING is 1. What is malformed is not healthy.

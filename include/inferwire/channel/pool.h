@@ -223,16 +223,17 @@ class Pool {
 
   List* MakeList(std::vector<std::shared_ptr<Endpoint>> endpoints, const List& old, TimePoint now) const {
     auto list = std::make_unique<List>();
+    bool all_new = true;
     for (std::shared_ptr<Endpoint>& endpoint : endpoints) {
       std::shared_ptr<Target> target;
       for (const auto& known : old) {
         if (known->endpoint == endpoint) target = known;
       }
+      all_new = all_new && target == nullptr;
       list->push_back(target != nullptr ? target : std::make_shared<Target>(std::move(endpoint), outliers_, now));
     }
     // Where all are new there is nobody to take the share that they are not given.
-    if (std::none_of(list->begin(), list->end(),
-                     [&](const auto& target) { return target->cold_since.load() != now; })) {
+    if (all_new) {
       for (const auto& target : *list) target->cold_since = kWarm;
     }
     return list.release();

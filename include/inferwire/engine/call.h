@@ -348,8 +348,7 @@ class Call : public TimerOwner, public Cancellable {
   void FetchToken(std::unique_lock<std::mutex> lock) {
     loop_.Arm(timer_, plan_->due());
     lock.unlock();
-    std::string value;
-    const bool valid = token()->Get(&value, engine_->executor(), [self = detail::Ref<Call>(this)](absl::Status status) {
+    const bool valid = token()->Ready(engine_->executor(), [self = detail::Ref<Call>(this)](absl::Status status) {
       std::unique_lock again(self->mutex_);
       if (self->state_ != State::kStarted) return;
       if (!status.ok()) return self->End(std::move(again), std::move(status), CallInfo::Reason::kPermanent);

@@ -41,6 +41,7 @@
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/protobuf.h"
 #include "inferwire/wire/status.h"
+#include "inferwire/wire/writer.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -433,21 +434,12 @@ class Script {
     std::string details;
     status.ForEachPayload([&](absl::string_view url, const absl::Cord& value) {
       if (!detail::ToStd(url).starts_with("type.googleapis.com/")) return;
-      details += Field(3, Field(1, std::string(url)) + Field(2, std::string(value)));
+      details += wire::Field(3, wire::Field(1, detail::ToStd(url)) + wire::Field(2, std::string(value)));
     });
     if (details.empty()) return details;
-    return "\x08" + Varint(static_cast<std::uint64_t>(status.code())) + Field(2, std::string(status.message())) +
-           details;
+    return "\x08" + wire::Varint(static_cast<std::uint64_t>(status.code())) +
+           wire::Field(2, detail::ToStd(status.message())) + details;
   }
-  static std::string Field(int number, const std::string& bytes) {
-    return Varint(static_cast<std::uint64_t>(number) << 3 | 2) + Varint(bytes.size()) + bytes;
-  }
-  static std::string Varint(std::uint64_t value) {
-    std::string out;
-    for (; value >= 0x80; value >>= 7) out += static_cast<char>((value & 0x7f) | 0x80);
-    return out + static_cast<char>(value);
-  }
-
   const std::shared_ptr<Plan> plan_;
   std::function<void(std::shared_ptr<Plan>)> publish_;
 };

@@ -44,7 +44,7 @@ class Reply {
   bool received_ = false;
 };
 
-/// A copy of the bytes in one piece, for tests and servers of tests.
+/// A copy of the bytes in one piece, for messages that are small.
 inline std::string CopyBytes(const grpc::ByteBuffer& buffer) {
   std::vector<grpc::Slice> slices;
   std::string bytes;
