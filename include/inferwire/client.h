@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -27,6 +28,7 @@
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/health.h"
 #include "inferwire/engine/loop.h"
+#include "inferwire/engine/shared_stream.h"
 #include "inferwire/engine/stream.h"
 #include "inferwire/engine/unary.h"
 #include "inferwire/future.h"
@@ -42,17 +44,14 @@ namespace inferwire {
 inline namespace v0 {
 namespace detail {
 
-/// A unary call that keeps its decoded reply. `decode` gives an absl::StatusOr<T>.
+/// A unary call that keeps its decoded reply.
 template <class T>
 class TypedCall : public engine::UnaryCall {
  protected:
   TypedCall(std::shared_ptr<engine::Engine> engine, engine::Loop& loop, Spec spec, Decoder<T> decode)
       : UnaryCall(std::move(engine), loop, std::move(spec)), decode_(decode) {}
 
-  absl::Status Decode(wire::Reply&& reply) final {
-    reply_ = decode_(std::move(reply));
-    return reply_.status();
-  }
+  absl::Status Decode(wire::Reply&& reply) final { return decode_(std::move(reply), reply_); }
   absl::StatusOr<T> Result(absl::Status status) {
     if (!status.ok()) return status;
     return std::move(reply_);
@@ -60,7 +59,7 @@ class TypedCall : public engine::UnaryCall {
 
  private:
   const Decoder<T> decode_;
-  absl::StatusOr<T> reply_;
+  T reply_{};
 };
 
 /// A call whose caller turns the loop itself: no other thread is woken.
@@ -103,6 +102,10 @@ class FutureCall final : public TypedCall<T>, public FutureState<T> {
 
   void CancelSource() override { this->Cancel(absl::CancelledError("cancelled by the caller")); }
   Executor& executor() override { return this->engine_->executor(); }
+  bool Lends() const override { return this->lends(); }
+  void AwaitReturn() override {
+    if (this->lends()) this->Wait(absl::InfiniteDuration());
+  }
 
  private:
   void OnEnd(absl::Status status) override { this->Set(this->Result(std::move(status))); }
@@ -189,8 +192,8 @@ class Client {
   /// Calls and waits for the reply.
   template <UnaryRpc R>
   absl::StatusOr<typename R::Response> Call(const typename R::Request& request, CallOptions options = {}) const {
-    return CallAs<typename R::Response, wire::Decode<typename R::Response>>(R::path(), wire::Encode(request),
-                                                                            std::move(options));
+    return CallAs<typename R::Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<typename R::Response>,
+                                        std::move(options));
   }
   template <auto Method>
   auto Call(const typename Rpc<Method>::Request& request, CallOptions options = {}) const {
@@ -200,8 +203,8 @@ class Client {
   /// Calls and returns at once; the future has the reply.
   template <UnaryRpc R>
   Future<typename R::Response> Async(const typename R::Request& request, CallOptions options = {}) const {
-    return AsyncAs<typename R::Response, wire::Decode<typename R::Response>>(R::path(), wire::Encode(request),
-                                                                             std::move(options));
+    return AsyncAs<typename R::Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<typename R::Response>,
+                                         std::move(options));
   }
   template <auto Method>
   auto Async(const typename Rpc<Method>::Request& request, CallOptions options = {}) const {
@@ -211,12 +214,40 @@ class Client {
   /// Calls a method that streams its responses. Tried again as unary calls are, until the first response.
   template <ServerStreamRpc R>
   ResponseStream<typename R::Response> Stream(const typename R::Request& request, CallOptions options = {}) const {
-    return StreamAs<typename R::Response, wire::Decode<typename R::Response>>(R::path(), wire::Encode(request),
-                                                                              std::move(options));
+    return StreamAs<typename R::Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<typename R::Response>,
+                                          std::move(options));
   }
   template <auto Method>
   auto Stream(const typename Rpc<Method>::Request& request, CallOptions options = {}) const {
     return Stream<Rpc<Method>>(request, std::move(options));
+  }
+
+  /// The same, and goes on where it broke: `resume`, a function (const Request&, const Response& last) -> Request,
+  /// makes of the request and the last response that came one for what comes behind it, which goes to another target
+  /// where there is one. Each response is given once. It runs on the executor, and may also give an absl::StatusOr.
+  /// Breaks in a row count against RetryPolicy::max_attempts; a response begins the count anew.
+  template <ServerStreamRpc R, class Resume>
+  ResponseStream<typename R::Response> Stream(const typename R::Request& request, CallOptions options,
+                                              Resume resume) const {
+    using Request = typename R::Request;
+    using Response = typename R::Response;
+    static_assert(std::is_invocable_v<Resume&, const Request&, const Response&>,
+                  "inferwire: resume takes (const Request&, const Response& last) and gives the request for what "
+                  "comes behind `last`");
+    auto go_on = [request, resume = std::move(resume)](wire::Reply reply) mutable -> absl::StatusOr<wire::Payload> {
+      Response last;
+      if (absl::Status status = wire::DecodeInto(std::move(reply), last); !status.ok()) return status;
+      absl::StatusOr<Request> next =
+          detail::Guard<Request>([&]() -> absl::StatusOr<Request> { return resume(request, last); });
+      if (!next.ok()) return next.status();
+      return wire::Encode(*next);
+    };
+    return StreamAs<Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<Response>, std::move(options),
+                              std::move(go_on));
+  }
+  template <auto Method, class Resume>
+  auto Stream(const typename Rpc<Method>::Request& request, CallOptions options, Resume resume) const {
+    return Stream<Rpc<Method>>(request, std::move(options), std::move(resume));
   }
 
   /// Opens a call that takes a stream of requests. Tried again only as long as nothing of it reached a server.
@@ -233,7 +264,7 @@ class Client {
   template <BidiStreamRpc R>
   Session<typename R::Request, typename R::Response> Open(CallOptions options = {}) const {
     return Session<typename R::Request, typename R::Response>(OpenStream(R::path(), std::move(options)),
-                                                              wire::Decode<typename R::Response>);
+                                                              wire::DecodeInto<typename R::Response>);
   }
   template <auto Method>
   auto Open(CallOptions options = {}) const {
@@ -244,64 +275,74 @@ class Client {
   /// FAILED_PRECONDITION.
   void Shutdown() const { engine_->Shutdown(); }
 
-  // The same by path and payload, for layers that encode and decode by themselves. What could not be encoded ends the
-  // call as every error does. `draining` tells which errors say that a server is about to go, and another should be
-  // asked.
-  using Draining = bool (*)(const absl::Status&);
+  // The same by path and payload, for layers that encode and decode by themselves.
 
-  template <class T, detail::Decoder<T> Decode>
-  absl::StatusOr<T> CallAs(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
-                           Draining draining = nullptr) const {
-    absl::Status ready = request.status();
+  struct Raw {
+    const std::string& path;                ///< lives as long as the process
+    absl::StatusOr<wire::Payload> request;  ///< an error ends the call as every error does
+    /// Which errors say that a server is about to go, and another should be asked.
+    bool (*draining)(const absl::Status&) = nullptr;
+    /// Where the request travels on a stream with others, and its id there.
+    detail::Ref<engine::Carrier> carrier = {};
+    std::string id = {};
+  };
+  /// Carries requests together on one stream. `once`: what is sent must arrive on one stream.
+  detail::Ref<engine::Carrier> Share(const std::string& path, engine::SharedStream::ReadLabel read_label,
+                                     bool once = false) const {
+    return detail::MakeRef<engine::SharedStream>(engine_, path, read_label, once);
+  }
+
+  template <class T>
+  absl::StatusOr<T> CallAs(Raw raw, detail::Decoder<T> decode, CallOptions options) const {
+    // What a shared stream brings comes by another thread anyway.
+    if (raw.carrier) return AsyncAs(std::move(raw), decode, std::move(options)).Get();
+    absl::Status ready = raw.request.status();
     auto call = detail::MakeRef<detail::BlockingCall<T>>(
-        engine_, UnarySpec(path, std::move(request), std::move(options), draining), Decode);
+        engine_, Spec(std::move(raw), std::move(options), engine_->options().timeout), decode);
     call->Start(std::move(ready));
     return call->Wait();
   }
-  template <class T, detail::Decoder<T> Decode>
-  Future<T> AsyncAs(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
-                    Draining draining = nullptr) const {
-    absl::Status ready = request.status();
+  template <class T>
+  Future<T> AsyncAs(Raw raw, detail::Decoder<T> decode, CallOptions options) const {
+    absl::Status ready = raw.request.status();
     auto call = detail::MakeRef<detail::FutureCall<T>>(
-        engine_, UnarySpec(path, std::move(request), std::move(options), draining), Decode);
+        engine_, Spec(std::move(raw), std::move(options), engine_->options().timeout), decode);
     call->Start(std::move(ready));
     return Future<T>(std::move(call));
   }
-  template <class T, detail::Decoder<T> Decode>
-  ResponseStream<T> StreamAs(const std::string& path, absl::StatusOr<wire::Payload> request,
-                             CallOptions options) const {
+  template <class T>
+  ResponseStream<T> StreamAs(Raw raw, detail::Decoder<T> decode, CallOptions options,
+                             engine::StreamCall::ResumeFunction resume = nullptr) const {
     return ResponseStream<T>(
-        StartStream(path, std::move(request), std::move(options), engine::StreamCall::Form::kServerStream), Decode);
+        StartStream(std::move(raw), std::move(options), engine::StreamCall::Form::kServerStream, std::move(resume)),
+        decode);
   }
 
  private:
   explicit Client(std::shared_ptr<engine::Engine> engine) : engine_(std::move(engine)) {}
 
-  engine::Call::Spec Spec(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
-                          absl::Duration timeout) const {
+  engine::Call::Spec Spec(Raw raw, CallOptions options, absl::Duration timeout) const {
     timeout = options.timeout.value_or(timeout);
-    return {path, request.ok() ? *std::move(request) : wire::Payload(), std::move(options), timeout, nullptr};
+    return {raw.path,           raw.request.ok() ? *std::move(raw.request) : wire::Payload(),
+            std::move(options), timeout,
+            raw.draining,       std::move(raw.carrier),
+            std::move(raw.id)};
   }
-  engine::Call::Spec UnarySpec(const std::string& path, absl::StatusOr<wire::Payload> request, CallOptions options,
-                               Draining draining) const {
-    engine::Call::Spec spec = Spec(path, std::move(request), std::move(options), engine_->options().timeout);
-    spec.draining = draining;
-    return spec;
-  }
-  detail::Ref<engine::StreamCall> StartStream(const std::string& path, absl::StatusOr<wire::Payload> request,
-                                              CallOptions options, engine::StreamCall::Form form) const {
-    absl::Status ready = request.status();
-    const absl::Duration idle_timeout = options.idle_timeout.value_or(engine_->options().idle_timeout);
-    const absl::Duration first = options.first_message_timeout.value_or(engine_->options().first_message_timeout);
-    auto call = detail::MakeRef<engine::StreamCall>(
-        engine_, engine_->AsyncLoop(),
-        Spec(path, std::move(request), std::move(options), engine_->options().stream_timeout), form, idle_timeout,
-        first);
+  detail::Ref<engine::StreamCall> StartStream(Raw raw, CallOptions options, engine::StreamCall::Form form,
+                                              engine::StreamCall::ResumeFunction resume = nullptr) const {
+    absl::Status ready = raw.request.status();
+    const ClientOptions& client = engine_->options();
+    engine::StreamCall::Terms terms{form, options.idle_timeout.value_or(client.idle_timeout),
+                                    options.first_message_timeout.value_or(client.first_message_timeout),
+                                    std::move(resume)};
+    auto call = detail::MakeRef<engine::StreamCall>(engine_, engine_->AsyncLoop(),
+                                                    Spec(std::move(raw), std::move(options), client.stream_timeout),
+                                                    std::move(terms));
     call->Start(std::move(ready));
     return call;
   }
   detail::Ref<engine::StreamCall> OpenStream(const std::string& path, CallOptions options) const {
-    return StartStream(path, wire::Payload(), std::move(options), engine::StreamCall::Form::kOpen);
+    return StartStream({path, wire::Payload()}, std::move(options), engine::StreamCall::Form::kOpen);
   }
 
   std::shared_ptr<engine::Engine> engine_;

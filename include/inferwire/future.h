@@ -15,7 +15,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <exception>
-#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -39,21 +38,31 @@ class Future;
 
 namespace detail {
 
-/// What a future and its source share. The source calls Set once; whoever waits is told.
-template <class T>
-class FutureState : public virtual RefCounted {
+/// What a future's source is to those who do not know its type.
+class FutureSource : public virtual RefCounted {
  public:
   /// Ends what the future waits for. Any thread; the end still comes through Set.
   virtual void CancelSource() = 0;
-  /// The future is gone: nothing of its owner's may run when this returns.
-  virtual void Abandon() {
-    Forget();
-    CancelSource();
-  }
   /// Where continuations run. Asked for when there is one.
   virtual Executor& executor() = 0;
   /// Whether the result takes work on the executor first.
   virtual bool NeedsExecutor() { return false; }
+  /// Whether memory of the caller's is in use until the result is there.
+  virtual bool Lends() const { return false; }
+  /// Returns when it is not in use any more.
+  virtual void AwaitReturn() {}
+};
+
+/// What a future and its source share. The source calls Set once; whoever waits is told.
+template <class T>
+class FutureState : public FutureSource {
+ public:
+  /// The future is gone: nothing of its owner's may run or be read when this returns.
+  virtual void Abandon() {
+    Forget();
+    this->CancelSource();
+    this->AwaitReturn();
+  }
 
   /// FAILED_PRECONDITION where the thread that would wait is one that the result needs.
   absl::Status MayBlock() {
@@ -327,8 +336,16 @@ class ThenState final : public FutureState<U> {
     if (upstream) upstream->CancelSource();
     if (inner) inner->CancelSource();
   }
-  Executor& executor() override { return executor_source_->executor(); }
+  Executor& executor() override { return source_->executor(); }
   bool NeedsExecutor() override { return true; }
+  bool Lends() const override { return source_->Lends(); }
+  void AwaitReturn() override {
+    source_->AwaitReturn();
+    std::unique_lock lock(mutex_);
+    const Ref<FutureState<U>> inner = inner_;
+    lock.unlock();
+    if (inner) inner->AwaitReturn();
+  }
 
   void Abandon() override {
     FutureState<U>::Forget();
@@ -340,6 +357,7 @@ class ThenState final : public FutureState<U> {
     if (running_ != std::this_thread::get_id()) idle_.wait(lock, [this] { return running_ == std::thread::id(); });
     lock.unlock();
     CancelSource();
+    AwaitReturn();
   }
 
  private:
@@ -401,7 +419,7 @@ class ThenState final : public FutureState<U> {
   std::mutex mutex_;
   std::condition_variable idle_;
   Ref<FutureState<T>> upstream_;  // until it is done
-  const Ref<FutureState<T>> executor_source_ = upstream_;
+  const Ref<FutureState<T>> source_ = upstream_;
   Ref<FutureState<U>> inner_;  // the future that `fn` returned, until it is done
   std::optional<Fn> fn_;
   std::thread::id running_;
@@ -423,9 +441,7 @@ class AllState final : public FutureState<Out> {
     }
     {
       std::lock_guard lock(mutex_);
-      cancels_.push_back([source] { source->CancelSource(); });
-      executor_ = [source]() -> Executor& { return source->executor(); };
-      needs_executor_ = needs_executor_ || source->NeedsExecutor();
+      sources_.push_back(source);
     }
     const auto take = [self = Ref<AllState>(this), source, &slot] {
       slot = source->Take();
@@ -440,27 +456,34 @@ class AllState final : public FutureState<Out> {
   }
 
   void CancelSource() override {
-    std::unique_lock lock(mutex_);
-    const auto cancels = cancels_;
-    lock.unlock();
-    for (const auto& cancel : cancels) cancel();
+    for (const Ref<FutureSource>& source : Sources()) source->CancelSource();
   }
   Executor& executor() override {
     std::lock_guard lock(mutex_);
-    return executor_ ? executor_() : AnyThread();
+    return sources_.empty() ? AnyThread() : sources_.back()->executor();
   }
   bool NeedsExecutor() override {
-    std::lock_guard lock(mutex_);
-    return needs_executor_;
+    const auto sources = Sources();
+    return std::any_of(sources.begin(), sources.end(), [](const auto& source) { return source->NeedsExecutor(); });
+  }
+  bool Lends() const override {
+    const auto sources = Sources();
+    return std::any_of(sources.begin(), sources.end(), [](const auto& source) { return source->Lends(); });
+  }
+  void AwaitReturn() override {
+    for (const Ref<FutureSource>& source : Sources()) source->AwaitReturn();
   }
 
  private:
-  std::mutex mutex_;
+  std::vector<Ref<FutureSource>> Sources() const {
+    std::lock_guard lock(mutex_);
+    return sources_;
+  }
+
+  mutable std::mutex mutex_;
   Out slots_;
   std::atomic<std::size_t> left_;
-  std::vector<std::function<void()>> cancels_;
-  std::function<Executor&()> executor_;
-  bool needs_executor_ = false;
+  std::vector<Ref<FutureSource>> sources_;
 };
 
 template <class T>
@@ -468,16 +491,15 @@ class AnyState final : public FutureState<std::pair<std::size_t, absl::StatusOr<
  public:
   using Winner = std::pair<std::size_t, absl::StatusOr<T>>;
 
-  explicit AnyState(std::vector<Ref<FutureState<T>>> sources) : sources_(std::move(sources)) {}
+  explicit AnyState(std::vector<Ref<FutureState<T>>> sources)
+      : sources_(std::move(sources)),
+        lends_(std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->Lends(); })),
+        left_(sources_.size()) {}
 
   void Begin() {
     for (std::size_t i = 0; i < sources_.size(); ++i) {
-      const auto won = [self = Ref<AnyState>(this), i] {
-        if (self->decided_.exchange(true)) return;
-        self->Set(Winner(i, self->sources_[i]->Take()));
-        self->CancelSource();  // the others
-      };
-      if (!sources_[i]->OnReady(won, /*in_place=*/true)) return won();
+      const auto arrived = [self = Ref<AnyState>(this), i] { self->Arrived(i); };
+      if (!sources_[i]->OnReady(arrived, /*in_place=*/true)) arrived();
     }
   }
   void CancelSource() override {
@@ -487,10 +509,28 @@ class AnyState final : public FutureState<std::pair<std::size_t, absl::StatusOr<
   bool NeedsExecutor() override {
     return std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->NeedsExecutor(); });
   }
+  bool Lends() const override { return lends_; }
+  void AwaitReturn() override {
+    for (const Ref<FutureState<T>>& source : sources_) source->AwaitReturn();
+  }
 
  private:
+  // Where memory was lent, those that lost have to let go of it before there is a result.
+  void Arrived(std::size_t i) {
+    const bool first = !decided_.exchange(true);
+    if (first) {
+      winner_.emplace(i, sources_[i]->Take());
+      CancelSource();  // the others
+    }
+    const bool last = left_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+    if (lends_ ? last : first) this->Set(*std::move(winner_));
+  }
+
   const std::vector<Ref<FutureState<T>>> sources_;
+  const bool lends_;
+  std::atomic<std::size_t> left_;
   std::atomic<bool> decided_{false};
+  std::optional<Winner> winner_;
 };
 
 }  // namespace detail

@@ -24,16 +24,18 @@ namespace detail {
 
 /// A received message of a contract as the neutral result.
 template <class C, class Response>
-absl::StatusOr<InferResult> DecodeResult(wire::Reply&& reply) {
-  absl::StatusOr<Response> response = wire::Decode<Response>(std::move(reply));
-  if (!response.ok()) return response.status();
-  absl::StatusOr<InferResult> result = C::Decode(*std::move(response));
-  if (result.ok() && !result->status().ok()) return absl::InternalError(result->status().message());
-  return result;
+absl::Status DecodeResult(wire::Reply&& reply, InferResult& out) {
+  Response response;
+  if (absl::Status status = wire::DecodeInto(std::move(reply), response); !status.ok()) return status;
+  absl::StatusOr<InferResult> result = C::Decode(std::move(response));
+  if (!result.ok()) return result.status();
+  if (!result->status().ok()) return absl::InternalError(result->status().message());
+  out = *std::move(result);
+  return absl::OkStatus();
 }
 
 template <class C>
-constexpr Client::Draining DrainingOf() {
+constexpr auto DrainingOf() -> bool (*)(const absl::Status&) {
   if constexpr (KnowsDraining<C>) return C::Draining;
   return nullptr;
 }
@@ -41,8 +43,8 @@ constexpr Client::Draining DrainingOf() {
 /// Whether an answer with a field `ready` says so.
 template <class Response>
 bool IsReady(wire::Reply&& reply) {
-  const absl::StatusOr<Response> response = wire::Decode<Response>(std::move(reply));
-  return response.ok() && response->ready();
+  Response response;
+  return wire::DecodeInto(std::move(reply), response).ok() && response.ready();
 }
 
 template <class C>
@@ -85,22 +87,23 @@ class Model {
 
   /// Calls and waits: `model.Infer({{"image", std::span<const float>(pixels), {1, 64}}})`.
   absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
-    return client_.CallAs<InferResult, detail::DecodeResult<C, typename C::Infer::Response>>(
-        C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
+    return client_.CallAs<InferResult>({C::Infer::path(), Encode(request), detail::DrainingOf<C>()},
+                                       detail::DecodeResult<C, typename C::Infer::Response>, std::move(options));
   }
 
   /// Calls and returns at once; the future has the result.
   Future<InferResult> AsyncInfer(InferRequest request, CallOptions options = {}) const {
-    return client_.AsyncAs<InferResult, detail::DecodeResult<C, typename C::Infer::Response>>(
-        C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
+    return client_.AsyncAs<InferResult>({C::Infer::path(), Encode(request), detail::DrainingOf<C>()},
+                                        detail::DecodeResult<C, typename C::Infer::Response>, std::move(options));
   }
 
   /// The results as a stream, for contracts that have one.
   ResponseStream<InferResult> StreamInfer(InferRequest request, CallOptions options = {}) const
     requires StreamingContract<C>
   {
-    return client_.StreamAs<InferResult, detail::DecodeResult<C, typename C::StreamInfer::Response>>(
-        C::StreamInfer::path(), Encode(request), std::move(options));
+    return client_.StreamAs<InferResult>({C::StreamInfer::path(), Encode(request)},
+                                         detail::DecodeResult<C, typename C::StreamInfer::Response>,
+                                         std::move(options));
   }
 
   /// Whether the model can serve. Servers differ about one that does not exist: false, or an error.

@@ -101,7 +101,9 @@ class [[nodiscard("dropping a stream cancels its call")]] RequestStream {
       call->Fail(absl::InternalError("the server sent more than one response to a client-streaming call"));
     }
     if (absl::Status status = call->status(); !status.ok()) return status;
-    return wire::Decode<Response>(std::move(reply));
+    absl::StatusOr<Response> response{Response()};
+    if (absl::Status status = wire::DecodeInto(std::move(reply), *response); !status.ok()) return status;
+    return response;
   }
 
   /// OK while the call runs; the final status once it ended.

@@ -5,7 +5,6 @@
 #define INFERWIRE_RESPONSE_STREAM_H_
 
 #include <absl/status/status.h>
-#include <absl/status/statusor.h>
 
 #include <coroutine>
 #include <cstddef>
@@ -23,10 +22,10 @@ namespace inferwire {
 inline namespace v0 {
 namespace detail {
 
-/// Turns a received message into a T. A plain function, so that a stream of a contract's results is like one of
-/// messages.
+/// Turns a received message into a T, whatever that held. A plain function, so that a stream of a contract's results is
+/// like one of messages.
 template <class T>
-using Decoder = absl::StatusOr<T> (*)(wire::Reply&&);
+using Decoder = absl::Status (*)(wire::Reply&&, T&);
 
 }  // namespace detail
 
@@ -46,7 +45,7 @@ class MessageRange {
     T& operator*() const { return *range_->current_; }
     T* operator->() const { return &*range_->current_; }
     Iterator& operator++() {
-      range_->current_ = range_->Read();
+      range_->ReadInto(range_->current_);
       return *this;
     }
     void operator++(int) { ++*this; }
@@ -61,16 +60,16 @@ class MessageRange {
 
   /// Blocks for the next message; after a break, a second loop goes on behind it.
   Iterator begin() {
-    current_ = Read();
+    ReadInto(current_);
     return Iterator(this);
   }
   std::default_sentinel_t end() const { return std::default_sentinel; }
 
   /// Waits for the next message; none at the end.
   std::optional<T> Read() {
-    wire::Reply reply;
-    if (!call_ || !call_->Read(&reply)) return std::nullopt;
-    return Decode(std::move(reply));
+    std::optional<T> out;
+    ReadInto(out);
+    return out;
   }
 
   /// The next message as an awaitable; none at the end. Suspends only where no message is at hand; destroying the
@@ -93,8 +92,9 @@ class MessageRange {
     }
     std::optional<T> await_resume() {
       if (std::exchange(suspended_, false)) state_ = range_.call_->TryRead(&reply_);
-      if (state_ != State::kMessage) return std::nullopt;
-      return range_.Decode(std::move(reply_));
+      std::optional<T> out;
+      if (state_ == State::kMessage) range_.Decode(std::move(reply_), out);
+      return out;
     }
 
    private:
@@ -115,17 +115,31 @@ class MessageRange {
   void CancelCall(const char* why) {
     if (call_) call_->Cancel(absl::CancelledError(why));
   }
+  /// The same, when its owner goes: nothing of the owner's runs afterwards.
+  void DropCall(const char* why) {
+    if (call_) call_->Drop(why);
+  }
   absl::Status CallStatus() const {
     return call_ ? call_->status() : absl::FailedPreconditionError("the stream was moved away");
   }
 
  private:
+  // Into the message that was there, so that a loop makes one of them.
+  void ReadInto(std::optional<T>& out) {
+    wire::Reply reply;
+    if (call_ && call_->Read(&reply)) {
+      Decode(std::move(reply), out);
+    } else {
+      out.reset();
+    }
+  }
   // What does not decode ends the call: the messages behind it would be taken for something they are not.
-  std::optional<T> Decode(wire::Reply&& reply) {
-    absl::StatusOr<T> message = decode_(std::move(reply));
-    if (message.ok()) return *std::move(message);
-    call_->Fail(message.status());
-    return std::nullopt;
+  void Decode(wire::Reply&& reply, std::optional<T>& out) {
+    if (!out.has_value()) out.emplace();
+    if (absl::Status status = decode_(std::move(reply), *out); !status.ok()) {
+      call_->Fail(std::move(status));
+      out.reset();
+    }
   }
 
   detail::Ref<engine::StreamCall> call_;
@@ -143,12 +157,12 @@ class [[nodiscard("dropping a stream cancels its call")]] ResponseStream : publi
   ResponseStream(ResponseStream&&) noexcept = default;
   ResponseStream& operator=(ResponseStream&& other) noexcept {
     if (this != &other) {
-      this->CancelCall(kDropped);
+      this->DropCall(kDropped);
       MessageRange<T>::operator=(std::move(other));
     }
     return *this;
   }
-  ~ResponseStream() { this->CancelCall(kDropped); }
+  ~ResponseStream() { this->DropCall(kDropped); }
 
   /// OK while the call runs; the final status once it ended.
   [[nodiscard]] absl::Status status() const { return this->CallStatus(); }

@@ -27,12 +27,12 @@ class [[nodiscard("dropping a session cancels its call")]] Session : private Mes
   Session(Session&&) noexcept = default;
   Session& operator=(Session&& other) noexcept {
     if (this != &other) {
-      this->CancelCall(kDropped);
+      this->DropCall(kDropped);
       MessageRange<Response>::operator=(std::move(other));
     }
     return *this;
   }
-  ~Session() { this->CancelCall(kDropped); }
+  ~Session() { this->DropCall(kDropped); }
 
   /// Queues one request; blocks while the write window is full. What was written may die at once. Once the server ended
   /// the call, its status (FAILED_PRECONDITION where that was OK).

@@ -21,6 +21,7 @@
 
 #include "inferwire/detail/text.h"
 #include "inferwire/error_details.h"
+#include "inferwire/stats.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -55,11 +56,12 @@ struct CallInfo {
   };
 
   Reason reason = Reason::kNone;
-  std::vector<Attempt> attempts;     ///< in the order they were started
-  std::vector<ErrorDetail> details;  ///< google.rpc.*, of the last attempt; unknown and malformed ones are left out
-  Metadata initial_metadata;         ///< the server's, of the last attempt
-  Metadata trailing_metadata;        ///< the server's, of the last attempt
-  absl::Duration latency;            ///< of the whole call, waits between attempts included
+  std::vector<Attempt> attempts;      ///< in the order they were started
+  std::vector<ErrorDetail> details;   ///< google.rpc.*, of the last attempt; unknown and malformed ones are left out
+  Metadata initial_metadata;          ///< the server's, of the last attempt
+  Metadata trailing_metadata;         ///< the server's, of the last attempt
+  absl::Duration latency;             ///< of the whole call, waits between attempts included
+  std::optional<StreamStats> stream;  ///< of calls whose answers are streamed: what came, and when
 };
 
 /// The reason in one or two words, as it stands in status messages.

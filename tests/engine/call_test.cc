@@ -33,10 +33,12 @@ class ScriptedCall final : public engine::Call {
     int alive = 0;  // objects
   };
 
-  class ScriptedAttempt final : public Attempt {
+  class ScriptedAttempt final : public engine::RpcAttempt {
    public:
-    ScriptedAttempt(ScriptedCall& call, inferwire::channel::Lease lease, int number, TimePoint now, TimePoint due)
-        : Attempt(call, std::move(lease), number, now, due), seen_(call.seen_) {
+    ScriptedAttempt(ScriptedCall& call, int number, TimePoint now, TimePoint due)
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.sent_token(), call.PickTarget(now), number,
+                     now, due),
+          seen_(call.seen_) {
       ++seen_.alive;
     }
     ~ScriptedAttempt() override { --seen_.alive; }
@@ -68,8 +70,8 @@ class ScriptedCall final : public engine::Call {
   ~ScriptedCall() override { --seen_.alive; }
 
  private:
-  Attempt* NewAttempt(inferwire::channel::Lease lease, int number, TimePoint now, TimePoint due) override {
-    return new ScriptedAttempt(*this, std::move(lease), number, now, due);
+  engine::Attempt* NewAttempt(int number, TimePoint now, TimePoint due) override {
+    return new ScriptedAttempt(*this, number, now, due);
   }
   void OnOtherTimer(std::unique_lock<std::mutex>, engine::Timer&) override {}
   void OnEnd(absl::Status status) override {

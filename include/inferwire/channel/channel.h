@@ -13,8 +13,10 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -56,6 +58,11 @@ struct ConnectionOptions {
   /// gRPC's service config, as JSON, for those who let gRPC balance the addresses behind one target:
   /// `{"loadBalancingConfig": [{"round_robin": {}}]}`. (github.com/grpc/grpc, doc/service_config.md.)
   std::string service_config = {};
+  /// A call that lent memory ends only when the transport has let go of it. Where its peer takes nothing more, the
+  /// connection is closed after so long, so that the call ends no later than about this after its deadline or its
+  /// cancellation. Such calls have a connection of their own; what is slower than this on the way breaks it. At least
+  /// 100 ms.
+  absl::Duration lent_memory_timeout = absl::Seconds(1);
   /// The largest request sent, in bytes; what exceeds it ends the call with RESOURCE_EXHAUSTED before it is sent.
   std::int64_t max_send_message_bytes = (std::numeric_limits<std::int32_t>::max)();
 };
@@ -77,6 +84,7 @@ inline absl::Status Validate(const ConnectionOptions& options) {
     absl::Duration value, least;
   } durations[] = {{"keepalive_time", options.keepalive_time, absl::Seconds(10)},
                    {"keepalive_timeout", options.keepalive_timeout, absl::Milliseconds(1)},
+                   {"lent_memory_timeout", options.lent_memory_timeout, absl::Milliseconds(100)},
                    {"max_age", options.max_age, absl::Milliseconds(100)},
                    {"max_reconnect_backoff", options.max_reconnect_backoff, absl::Milliseconds(100)}};
   for (const auto& [name, value, least] : durations) {
@@ -103,31 +111,47 @@ inline absl::Status Validate(const ConnectionOptions& options) {
   return absl::OkStatus();
 }
 
+/// As gRPC takes them: no more than fit, however long.
+inline int Milliseconds(absl::Duration duration) {
+  constexpr std::int64_t kMost = (std::numeric_limits<std::int32_t>::max)();
+  return static_cast<int>((std::min)(absl::ToInt64Milliseconds(duration), kMost));
+}
+
 /// One target, with the generic stubs every call goes through. Safe from any number of threads.
 class Channel {
  public:
   using Stub = grpc::TemplatedGenericStub<wire::Payload, wire::Reply>;
 
-  /// Connects with the first call. Not to be used for new calls after `expires`.
+  /// Connects with the first call. Not to be used for new calls after `expires`. `arguments` are what the rest is made
+  /// to, `options` what they were made from.
   Channel(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials, grpc::ChannelArguments arguments,
-          TimePoint expires = TimePoint::max())
+          const ConnectionOptions& options, TimePoint expires = TimePoint::max())
       : target_(std::move(target)),
         expires_(expires),
+        pings_(options.keepalive_time != absl::InfiniteDuration()),
+        lent_memory_timeout_(options.lent_memory_timeout),
         spelling_(Unmistakable(target_)),
         credentials_(std::move(credentials)),
         arguments_(std::move(arguments)),
-        channel_(Connect(/*core_retries=*/false)),
+        channel_(Connect(arguments_, /*core_retries=*/false)),
         stub_(channel_) {}
 
   const std::string& target() const { return target_; }
-  /// For calls that may run twice: without gRPC's own retry layer, which costs a tenth of a small call, and hides from
-  /// the server that an attempt is not the first.
-  Stub& stub() { return stub_; }
-  /// For calls that may not: with it, since it knows which requests a server has refused unseen (gRFC A6, "transparent
-  /// retries"), and tells nobody. On a connection of its own, made with the first such call.
-  Stub& careful_stub() {
-    std::call_once(careful_once_, [this] { careful_.emplace(Connect(/*core_retries=*/true)); });
-    return *careful_;
+  /// The connection for calls of a kind; each kind but the usual one has its own, made with its first call.
+  ///
+  /// Calls that may run twice do without gRPC's own retry layer, which costs a tenth of a small call, and hides from
+  /// the server that an attempt is not the first. Calls that may not need it, since it knows which requests a server
+  /// has refused unseen (gRFC A6, "transparent retries"), and tells nobody.
+  ///
+  /// Calls that lend memory need a connection that is closed when its peer takes nothing more, within
+  /// ConnectionOptions::lent_memory_timeout; others had better be patient.
+  Stub& stub(bool idempotent, bool lends) {
+    if (idempotent && !lends) return stub_;
+    Spare& spare = spares_[std::size_t{idempotent ? 0U : 1U} + (lends ? 2U : 0U)];
+    std::call_once(spare.once, [&] {
+      spare.stub.emplace(Connect(lends ? WithTimeout() : arguments_, /*core_retries=*/!idempotent));
+    });
+    return *spare.stub;
   }
 
   void Begin() { in_flight_.fetch_add(1, std::memory_order_relaxed); }
@@ -168,14 +192,23 @@ class Channel {
     return target;
   }
 
-  std::shared_ptr<grpc::Channel> Connect(bool core_retries) const {
+  // A connection that keeps alive has its socket give up (TCP_USER_TIMEOUT) when what was sent is not taken for as long
+  // as a PING may go unanswered. The hour is so that there are no PINGs.
+  grpc::ChannelArguments WithTimeout() const {
     grpc::ChannelArguments arguments = arguments_;
+    if (!pings_) arguments.SetInt("grpc.keepalive_time_ms", 3'600'000);
+    arguments.SetInt("grpc.keepalive_timeout_ms", Milliseconds(lent_memory_timeout_));
+    return arguments;
+  }
+  std::shared_ptr<grpc::Channel> Connect(grpc::ChannelArguments arguments, bool core_retries) const {
     arguments.SetInt("grpc.enable_retries", core_retries ? 1 : 0);
     return grpc::CreateCustomChannel(spelling_, credentials_, arguments);
   }
 
   const std::string target_;
   const TimePoint expires_;
+  const bool pings_;
+  const absl::Duration lent_memory_timeout_;
   const std::string spelling_;  // for gRPC
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const grpc::ChannelArguments arguments_;
@@ -183,15 +216,12 @@ class Channel {
   std::atomic<int> in_flight_{0};
   std::atomic<bool> warm_{false};
   Stub stub_;
-  std::once_flag careful_once_;
-  std::optional<Stub> careful_;
+  struct Spare {
+    std::once_flag once;
+    std::optional<Stub> stub;
+  };
+  std::array<Spare, 4> spares_;
 };
-
-/// As gRPC takes them: no more than fit, however long.
-inline int Milliseconds(absl::Duration duration) {
-  constexpr std::int64_t kMost = (std::numeric_limits<std::int32_t>::max)();
-  return static_cast<int>((std::min)(absl::ToInt64Milliseconds(duration), kMost));
-}
 
 /// What all channels of a client are made with. `max_receive_bytes` bounds one reply; `server_name`, where it is not
 /// empty, is whom TLS expects in place of the target. The keys are spelled out, since gRPC moved the macros that name
@@ -230,8 +260,9 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
 inline std::string IdentityOf(const ConnectionOptions& o) {
   return detail::Cat(absl::FormatDuration(o.keepalive_time), " ", absl::FormatDuration(o.keepalive_timeout), " ",
                      o.keepalive_without_calls ? 1 : 0, " ", absl::FormatDuration(o.max_age), " ",
-                     absl::FormatDuration(o.max_reconnect_backoff), " ", o.max_send_message_bytes, " ",
-                     o.user_agent.size(), " ", o.user_agent, o.service_config.size(), " ", o.service_config);
+                     absl::FormatDuration(o.lent_memory_timeout), " ", absl::FormatDuration(o.max_reconnect_backoff),
+                     " ", o.max_send_message_bytes, " ", o.user_agent.size(), " ", o.user_agent,
+                     o.service_config.size(), " ", o.service_config);
 }
 
 }  // namespace channel

@@ -247,7 +247,7 @@ class Connector {
             int max_receive_bytes)
       : credentials_(credentials.credentials),
         policy_(policy),
-        max_age_(options.max_age),
+        options_(options),
         arguments_(Arguments(max_receive_bytes, options, credentials.server_name)),
         key_(detail::Cat(max_receive_bytes, " ", policy.min_channels, " ", policy.max_channels, " ",
                          policy.max_streams_per_channel, " ", absl::FormatDuration(policy.idle_timeout), " ",
@@ -258,8 +258,8 @@ class Connector {
     for (const std::string& target : targets) {
       std::shared_ptr<Endpoint> endpoint = Endpoints::Instance().Get(detail::Cat(target, "\n", key_), [&] {
         return std::make_shared<Endpoint>(
-            target, policy_, max_age_ != absl::InfiniteDuration(),
-            [target, policy = policy_, max_age = max_age_, credentials = credentials_, base = arguments_](
+            target, policy_, options_.max_age != absl::InfiniteDuration(),
+            [target, policy = policy_, options = options_, credentials = credentials_, base = arguments_](
                 bool spare, TimePoint now) {
               grpc::ChannelArguments arguments = base;
               // gRPC has channels with equal arguments share a connection.
@@ -271,7 +271,8 @@ class Connector {
               if (spare) arguments.SetInt("grpc.client_idle_timeout_ms", Milliseconds(policy.idle_timeout));
               // Connections made together are not to end together: theirs are spread by the golden ratio.
               const double spread = 0.9 + 0.2 * std::fmod(number * 0.6180339887498949, 1.0);
-              return std::make_unique<Channel>(target, credentials, arguments, After(now, max_age * spread));
+              return std::make_unique<Channel>(target, credentials, arguments, options,
+                                               After(now, options.max_age * spread));
             });
       });
       // A target that is named twice is one target.
@@ -283,7 +284,7 @@ class Connector {
  private:
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const PoolPolicy policy_;
-  const absl::Duration max_age_;
+  const ConnectionOptions options_;
   const grpc::ChannelArguments arguments_;
   const std::string key_;
 };

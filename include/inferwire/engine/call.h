@@ -9,10 +9,7 @@
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 #include <absl/time/time.h>
-#include <grpc/compression.h>
-#include <grpcpp/client_context.h>
 #include <grpcpp/server_context.h>
-#include <grpcpp/support/status.h>
 
 #include <algorithm>
 #include <atomic>
@@ -33,6 +30,8 @@
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
 #include "inferwire/detail/text.h"
+#include "inferwire/engine/attempt.h"
+#include "inferwire/engine/carrier.h"
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/observe/observer.h"
@@ -40,7 +39,6 @@
 #include "inferwire/policy/plan.h"
 #include "inferwire/policy/retry.h"
 #include "inferwire/status.h"
-#include "inferwire/wire/error_details.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/status.h"
 
@@ -59,11 +57,14 @@ class Call : public TimerOwner, public Cancellable {
   /// What all attempts share.
   struct Spec {
     const std::string& path;  // of Rpc<>: lives as long as the process
-    wire::Payload request;
+    wire::Payload request;    // until the end
     CallOptions options;
     absl::Duration timeout;
     /// Whether an error says that the server is about to go and has not begun: a contract's own words for it.
     bool (*draining)(const absl::Status&) = nullptr;
+    /// Where the request travels on a stream with others, and its id there.
+    detail::Ref<Carrier> carrier = {};
+    std::string id = {};
   };
 
   /// Starts the call, or ends it at once with `ready` if that is an error: bad input ends as every call does.
@@ -113,6 +114,11 @@ class Call : public TimerOwner, public Cancellable {
 
   void OnTimer(Timer& timer) override {
     std::unique_lock lock(mutex_);
+    if (&timer == &loan_timer_) {
+      absl::Status status = status_;
+      lock.unlock();
+      return OnEnd(std::move(status));
+    }
     if (state_ != State::kStarted) return;
     if (&timer != &timer_) return OnOtherTimer(std::move(lock), timer);
     while (true) {
@@ -122,8 +128,15 @@ class Call : public TimerOwner, public Cancellable {
         case policy::Plan::Act::kNothing:
           return loop_.Arm(timer_, plan_->due());
         case policy::Plan::Act::kRetry:
+          if (Unprepared()) {
+            plan_->Hold();
+            loop_.Arm(timer_, plan_->due());
+            return Prepare(std::move(lock));
+          }
+          if (StartAttempt(lock, now, /*hedge=*/false)) return;
+          break;
         case policy::Plan::Act::kHedge:
-          if (StartAttempt(lock, now, next.act == policy::Plan::Act::kHedge)) return;
+          if (StartAttempt(lock, now, /*hedge=*/true)) return;
           break;
         case policy::Plan::Act::kExpire:
           // gRPC does not keep a deadline against a peer that stopped reading, so this one is ours.
@@ -138,82 +151,35 @@ class Call : public TimerOwner, public Cancellable {
  protected:
   enum class State { kCreated, kStarted, kEnded };
 
-  /// One exchange with one server. It belongs to its operations in the completion queue and destroys itself after the
-  /// last of them; the call only refers to it, and forgets it when it gives it up.
-  class Attempt {
-   public:
-    Attempt(Call& call, channel::Lease lease, int number, TimePoint now, TimePoint due)
-        : call_(&call),
-          lease_(std::move(lease)),
-          number_(number),
-          started_(now),
-          due_(due),
-          inherited_(call.spec_.options.parent != nullptr
-                         ? grpc::ClientContext::FromServerContext(*call.spec_.options.parent)
-                         : nullptr),
-          context_(inherited_ != nullptr ? *inherited_ : own_.emplace()) {
-      if (due != TimePoint::max()) context_.set_deadline(ToTimespec(now, due));
-      for (const auto& [key, value] : call.engine_->options().metadata) context_.AddMetadata(key, value);
-      for (const auto& [key, value] : call.spec_.options.metadata) context_.AddMetadata(key, value);
-      if (!call.sent_token_.empty()) context_.AddMetadata("authorization", detail::Cat("Bearer ", call.sent_token_));
-      switch (call.spec_.options.compression.value_or(call.engine_->options().compression)) {
-        case Compression::kNone:
-          break;
-        case Compression::kDeflate:
-          context_.set_compression_algorithm(GRPC_COMPRESS_DEFLATE);
-          break;
-        case Compression::kGzip:
-          context_.set_compression_algorithm(GRPC_COMPRESS_GZIP);
-          break;
-      }
-      // gRFC A6: how many came before this one.
-      if (number > 0) context_.AddMetadata("grpc-previous-rpc-attempts", std::to_string(number));
-    }
-    Attempt(const Attempt&) = delete;
-    Attempt& operator=(const Attempt&) = delete;
-    virtual ~Attempt() = default;
-
-    /// Starts its operations. Under the call's lock.
-    virtual void Start() = 0;
-    /// Given up: to be cancelled, its end is of no interest. Under the call's lock.
-    virtual void Abandon() { context_.TryCancel(); }
-
-    /// What the server sent beside messages. Once it has ended by itself.
-    virtual void TellMetadata(CallInfo& info) const {
-      info.initial_metadata = wire::FromGrpc(context_.GetServerInitialMetadata());
-      info.trailing_metadata = wire::FromGrpc(context_.GetServerTrailingMetadata());
-    }
-
-    int number() const { return number_; }
-    grpc::ClientContext& context() { return context_; }
-    channel::Lease& lease() { return lease_; }
-
-   protected:
-    friend class Call;
-    const detail::Ref<Call> call_;  // keeps the pool too
-    channel::Lease lease_;
-    const int number_;
-    const TimePoint started_;
-    const TimePoint due_;
-    bool hedge_ = false;
-    const std::unique_ptr<grpc::ClientContext>
-        inherited_;  // with a parent; a context can be made in place only without
-    std::optional<grpc::ClientContext> own_;
-    grpc::ClientContext& context_;
-    grpc::Status status_;
-  };
-
   Call(std::shared_ptr<Engine> engine, Loop& loop, Spec spec)
       : engine_(std::move(engine)),
         loop_(loop),
         spec_(std::move(spec)),
         attempt_timeout_(spec_.options.attempt_timeout.value_or(engine_->options().attempt_timeout)),
         idempotent_(spec_.options.idempotent.value_or(engine_->options().idempotent)),
+        lends_(spec_.request.loan()),
         timer_(*this, engine_->clock()),
+        loan_timer_(*this),
         started_(engine_->Now()) {}
 
   /// An exchange that is about to start. Under the lock.
-  virtual Attempt* NewAttempt(channel::Lease lease, int number, TimePoint now, TimePoint due) = 0;
+  virtual Attempt* NewAttempt(int number, TimePoint now, TimePoint due) = 0;
+  /// A target for it.
+  channel::Lease PickTarget(TimePoint now) {
+    channel::Lease lease = engine_->pool().Pick(last_target_, now, [this] { return engine_->Random(); }, Timed());
+    last_target_ = lease.id();
+    return lease;
+  }
+  /// Whether the next attempt needs a request that is yet to be made; Prepare then has Resume called once it is.
+  virtual bool Unprepared() const { return false; }
+  /// Takes the lock over.
+  virtual void Prepare(std::unique_lock<std::mutex> /*lock*/) {}
+  /// Takes the lock over.
+  void Resume(std::unique_lock<std::mutex> lock, absl::Status prepared) {
+    if (state_ != State::kStarted) return;
+    if (!prepared.ok()) return End(std::move(lock), std::move(prepared), CallInfo::Reason::kPermanent);
+    StartAttempt(lock, Now(), /*hedge=*/false);
+  }
   /// Whether another attempt is out of the question, since a part of this one was used. Under the lock.
   virtual bool Committed() const { return false; }
   /// Whether an attempt's duration tells how quick its target is.
@@ -222,18 +188,23 @@ class Call : public TimerOwner, public Cancellable {
   virtual bool MayHedge() const { return true; }
   /// A timer of the form's own. Takes the lock over.
   virtual void OnOtherTimer(std::unique_lock<std::mutex> lock, Timer& timer) = 0;
-  /// The end, once. Without the lock.
+  /// What the form adds to the story of the call. Under the lock.
+  virtual void Tell(CallInfo& /*info*/) const {}
+  /// The end, once. Without the lock, and when gRPC has let go of memory that was lent.
   virtual void OnEnd(absl::Status status) = 0;
 
   TimePoint Now() const { return engine_->Now(); }
   TimePoint started() const { return started_; }
-  channel::Channel::Stub& StubOf(channel::Channel& channel) const {
-    return idempotent_ ? channel.stub() : channel.careful_stub();
-  }
+  channel::Channel::Stub& StubOf(channel::Channel& channel) const { return channel.stub(idempotent_, lends()); }
+  const std::string& sent_token() const { return sent_token_; }
+  /// Whether the request refers to memory of the caller's.
+  bool lends() const { return static_cast<bool>(lends_); }
   const auto& running() const { return running_; }
   bool Running(const Attempt& attempt) const {
     return std::find(running_.begin(), running_.end(), &attempt) != running_.end();
   }
+  /// What broke so far does not count any more against what may yet.
+  void Progress() { plan_->Progress(); }
   /// From now on only this attempt counts: a part of its answer is used.
   void Commit(Attempt& attempt) {
     if (running_.size() > 1) {
@@ -275,20 +246,22 @@ class Call : public TimerOwner, public Cancellable {
     if (!status.ok() || telling_) {
       info_.reason = reason;
       info_.latency = Between(started_, Now());
+      Tell(info_);
       if (!status.ok()) status = Explain(status);
       if (spec_.options.info != nullptr) *spec_.options.info = info_;
       if (observer_ != nullptr) observer_->Ended(status, info_);
     }
     status_ = status;
+    wire::Payload gone = std::exchange(spec_.request, {});
     lock.unlock();
     stop_.reset();  // waits for a callback that runs elsewhere, hence without the lock
     engine_->Unregister(*this);
-    OnEnd(std::move(status));
+    Complete(std::move(status), std::move(gone));
   }
 
   const std::shared_ptr<Engine> engine_;
   Loop& loop_;
-  const Spec spec_;
+  Spec spec_;
   const absl::Duration attempt_timeout_;
   bool idempotent_;
   std::mutex mutex_;
@@ -304,6 +277,18 @@ class Call : public TimerOwner, public Cancellable {
 
   // How much earlier than asked for gRPC's own deadline may fire.
   static constexpr std::chrono::milliseconds kEarly{5};
+
+  // Memory of the caller's stays the call's until gRPC has let go of it. Who has it last says so from within gRPC, so
+  // that the end comes through the loop.
+  void Complete(absl::Status status, wire::Payload gone) {
+    if (lends()) {
+      gone = {};
+      const bool waits =
+          lends_->OnReturn([self = detail::Ref<Call>(this)] { self->loop_.Arm(self->loan_timer_, TimePoint::min()); });
+      if (waits) return;
+    }
+    OnEnd(std::move(status));
+  }
 
   const RetryPolicy& retry_policy() const {
     return spec_.options.retry.has_value() ? *spec_.options.retry : engine_->options().retry;
@@ -349,14 +334,11 @@ class Call : public TimerOwner, public Cancellable {
     loop_.Arm(timer_, plan_->due());
     lock.unlock();
     const bool valid = token()->Ready(engine_->executor(), [self = detail::Ref<Call>(this)](absl::Status status) {
-      std::unique_lock again(self->mutex_);
-      if (self->state_ != State::kStarted) return;
-      if (!status.ok()) return self->End(std::move(again), std::move(status), CallInfo::Reason::kPermanent);
-      self->StartAttempt(again, self->Now(), /*hedge=*/false);
+      self->Resume(std::unique_lock(self->mutex_), std::move(status));
     });
     if (!valid) return;
     lock.lock();
-    if (state_ == State::kStarted) StartAttempt(lock, Now(), /*hedge=*/false);
+    Resume(std::move(lock), absl::OkStatus());
   }
 
   bool StartAttempt(std::unique_lock<std::mutex>& lock, TimePoint now, bool hedge) {
@@ -364,14 +346,12 @@ class Call : public TimerOwner, public Cancellable {
     Counts& counts = engine_->counts();
     counts.attempts.fetch_add(1, std::memory_order_relaxed);
     if (plan_->started() > 0) (hedge ? counts.hedges : counts.retries).fetch_add(1, std::memory_order_relaxed);
-    channel::Lease lease = engine_->pool().Pick(last_target_, now, [this] { return engine_->Random(); }, Timed());
-    last_target_ = lease.id();
     const auto [number, due] = plan_->Start(now);
-    Attempt* const attempt = NewAttempt(std::move(lease), number, now, due);
-    attempt->hedge_ = hedge;
+    Attempt* const attempt = NewAttempt(number, now, due);
+    attempt->set_hedge(hedge);
     if (observer_ != nullptr) {
       Metadata metadata;
-      observer_->AttemptStarted({number, hedge, attempt->lease().target()}, metadata);
+      observer_->AttemptStarted({number, hedge, attempt->target()}, metadata);
       if (absl::Status legal = wire::ValidateMetadata(metadata); !legal.ok()) {
         delete attempt;
         End(std::move(lock),
@@ -379,7 +359,7 @@ class Call : public TimerOwner, public Cancellable {
             CallInfo::Reason::kPermanent);
         return true;
       }
-      for (const auto& [key, value] : metadata) attempt->context().AddMetadata(key, value);
+      for (const auto& [key, value] : metadata) attempt->AddMetadata(key, value);
     }
     running_.push_back(attempt);
     // In between, since the loop's lock is what shows the attempt's memory to the thread that will take its operations
@@ -392,15 +372,16 @@ class Call : public TimerOwner, public Cancellable {
   // `over`: it ended by itself, so that its context may be asked; else it is given up now.
   bool OnFailure(std::unique_lock<std::mutex>& lock, Attempt& attempt, absl::Status status, bool over) {
     const TimePoint now = Now();
+    const int number = attempt.number();
     // gRPC may be a little early with a deadline that is ours too.
-    const bool out_of_time = status.code() == absl::StatusCode::kDeadlineExceeded && now + kEarly >= attempt.due_;
-    const bool timed_out = out_of_time && attempt.due_ < plan_->deadline();
+    const bool out_of_time = status.code() == absl::StatusCode::kDeadlineExceeded && now + kEarly >= attempt.due();
+    const bool timed_out = out_of_time && attempt.due() < plan_->deadline();
     policy::Failure failure;
     info_.details.clear();
     if (over) {
-      info_.details = wire::ReadErrorDetails(attempt.status_.error_details());
-      failure.pushback = wire::Pushback(attempt.context().GetServerTrailingMetadata(), info_.details);
-      failure.reached_server = !attempt.lease().channel().NeverReached(status.code(), attempt.context().peer());
+      info_.details = attempt.details();
+      failure.pushback = attempt.pushback(info_.details);
+      failure.reached_server = !attempt.NeverReached(status.code());
       attempt.TellMetadata(info_);
     } else {
       info_.initial_metadata.clear();
@@ -417,13 +398,13 @@ class Call : public TimerOwner, public Cancellable {
     }
     if (status.code() == absl::StatusCode::kUnauthenticated && token() != nullptr) token()->Reject(sent_token_);
     Settle(attempt, verdict, status, failure.pushback);
-    running_.erase(Find(attempt.number()));
-    if (!over) attempt.Abandon();
+    running_.erase(Find(number));
+    if (!over) attempt.Abandon();  // which may be its end
     if (out_of_time && !timed_out) {
       End(std::move(lock), DeadlineError(), CallInfo::Reason::kDeadline);
       return true;
     }
-    const policy::Plan::Next next = plan_->OnFailure(attempt.number(), failure, engine_->Random(), now);
+    const policy::Plan::Next next = plan_->OnFailure(number, failure, engine_->Random(), now);
     if (next.act == policy::Plan::Act::kEnd) {
       // Cancelled with the handler that makes the call.
       const bool cancelled = spec_.options.parent != nullptr && status.code() == absl::StatusCode::kCancelled;
@@ -452,18 +433,13 @@ class Call : public TimerOwner, public Cancellable {
   absl::Duration Settle(Attempt& attempt, channel::Verdict verdict, const absl::Status& status,
                         std::optional<absl::Duration> pushback) {
     const TimePoint now = Now();
-    const absl::Duration latency = Between(attempt.started_, now);
-    attempt.lease().Return(verdict, Timed() ? std::make_optional(latency) : std::nullopt, now);
+    const absl::Duration latency = Between(attempt.started(), now);
+    attempt.Judge(verdict, Timed() ? std::make_optional(latency) : std::nullopt, now);
     if (status.ok() && !telling_) return latency;
     const auto number = static_cast<std::size_t>(attempt.number());
     if (info_.attempts.size() <= number) info_.attempts.resize(number + 1);
-    info_.attempts[number] = {attempt.lease().target(),
-                              attempt.context().peer(),
-                              status.code(),
-                              std::string(status.message()),
-                              latency,
-                              attempt.hedge_,
-                              pushback};
+    info_.attempts[number] = {attempt.target(), attempt.peer(),  status.code(), std::string(status.message()),
+                              latency,          attempt.hedge(), pushback};
     if (observer_ != nullptr) observer_->AttemptEnded(attempt.number(), info_.attempts[number]);
     return latency;
   }
@@ -487,7 +463,8 @@ class Call : public TimerOwner, public Cancellable {
     return out;
   }
 
-  Timer timer_;
+  const detail::Ref<wire::Loan> lends_;
+  Timer timer_, loan_timer_;
   const TimePoint started_;
   const HedgePolicy* hedge_ = nullptr;
   std::optional<policy::Plan> plan_;

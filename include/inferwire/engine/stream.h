@@ -6,6 +6,7 @@
 
 #include <absl/functional/any_invocable.h>
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 #include <absl/time/time.h>
 #include <grpcpp/support/async_stream.h>
 #include <grpcpp/support/status.h>
@@ -16,10 +17,14 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <thread>
 #include <utility>
 
 #include "inferwire/detail/text.h"
+#include "inferwire/engine/attempt.h"
 #include "inferwire/engine/call.h"
+#include "inferwire/engine/carrier.h"
 #include "inferwire/policy/latency.h"
 #include "inferwire/stats.h"
 #include "inferwire/status.h"
@@ -35,16 +40,23 @@ class StreamCall : public Call {
   /// Whether the whole request is in Spec::request, or writes follow the start.
   enum class Form { kServerStream, kOpen };
 
-  StreamCall(std::shared_ptr<Engine> engine, Loop& loop, Spec spec, Form form, absl::Duration idle_timeout,
-             absl::Duration first_message_timeout = absl::InfiniteDuration())
+  /// Makes the request for what comes behind a message. It runs on the executor.
+  using ResumeFunction = absl::AnyInvocable<absl::StatusOr<wire::Payload>(wire::Reply last)>;
+
+  struct Terms {
+    Form form = Form::kServerStream;
+    absl::Duration idle_timeout = absl::InfiniteDuration();
+    absl::Duration first_message_timeout = absl::InfiniteDuration();
+    ResumeFunction resume = nullptr;  ///< without it, what broke after its first message stays broken
+  };
+
+  StreamCall(std::shared_ptr<Engine> engine, Loop& loop, Spec spec, Terms terms)
       : Call(std::move(engine), loop, std::move(spec)),
-        form_(form),
-        idle_timeout_(idle_timeout),
-        first_message_timeout_(first_message_timeout),
+        terms_(std::move(terms)),
         idle_timer_(*this, engine_->clock()),
         first_message_timer_(*this, engine_->clock()) {
     // What was written went to one server; only a call that never reached one may go to another.
-    if (form_ == Form::kOpen) idempotent_ = false;
+    if (terms_.form == Form::kOpen) idempotent_ = false;
   }
 
   // Reading. One reader at a time; it and a writer may be different threads.
@@ -64,23 +76,24 @@ class StreamCall : public Call {
     if (state == ReadState::kWait) {
       StartWaiting();
       readable_.wait(lock, [&] { return (state = TryReadLocked(reply)) != ReadState::kWait; });
-      waiting_ = false;
+      StopWaiting();
     }
     return state == ReadState::kMessage;
   }
-  /// Has `resume` run on the executor once TryRead will not say kWait; false, and nothing kept, if it does not say so
-  /// now.
-  bool OnReadable(absl::AnyInvocable<void()> resume) {
+  /// Has `resume` run on the executor, or, if `in_place`, wherever that is known, once TryRead will not say kWait;
+  /// false, and nothing kept, if it does not say so now.
+  bool OnReadable(absl::AnyInvocable<void()> resume, bool in_place = false) {
     std::lock_guard lock(mutex_);
     if (Readable()) return false;
     reader_.resume = std::move(resume);
+    reader_.in_place = in_place;
     StartWaiting();
     return true;
   }
   void ForgetReader() {
     std::lock_guard lock(mutex_);
     reader_.resume = nullptr;
-    waiting_ = false;
+    StopWaiting();
   }
 
   // Writing. One writer at a time.
@@ -102,6 +115,16 @@ class StreamCall : public Call {
       if (state == WriteState::kEnded) return WriteErrorLocked();
       writable_.wait(lock);
     }
+  }
+  /// Queues a message beyond the window, for a writer that bounds itself; false once the call has ended or was
+  /// half-closed.
+  bool WriteBeyond(const wire::Payload& payload) {
+    std::lock_guard lock(mutex_);
+    if (Ended() || half_closed_) return false;
+    outbox_bytes_ += payload.size();
+    outbox_.push_back(payload);
+    PumpWrites();
+    return true;
   }
   bool OnWritable(absl::AnyInvocable<void()> resume) {
     std::lock_guard lock(mutex_);
@@ -130,16 +153,16 @@ class StreamCall : public Call {
   /// What has arrived so far, and when.
   StreamStats Stats() {
     std::lock_guard lock(mutex_);
-    StreamStats out;
-    out.messages = delivered_;
-    if (delivered_ > 0) out.first_message = Between(started(), first_delivery_);
-    if (gaps_ != nullptr) {
-      out.gap_p50 = gaps_->Quantile(0.5, 1);
-      out.gap_p99 = gaps_->Quantile(0.99, 1);
-      const double seconds = absl::ToDoubleSeconds(Between(first_delivery_, last_delivery_));
-      if (seconds > 0) out.messages_per_second = static_cast<double>(delivered_ - 1) / seconds;
-    }
-    return out;
+    return StatsLocked();
+  }
+  /// Of the attempt that runs, empty where there is none.
+  std::string Target() {
+    std::lock_guard lock(mutex_);
+    return running().empty() ? std::string() : running().front()->target();
+  }
+  std::string Peer() {
+    std::lock_guard lock(mutex_);
+    return running().empty() ? std::string() : running().front()->peer();
   }
   /// The server's, once a message has come or the call has ended; of the attempt that gave it.
   Metadata InitialMetadata() {
@@ -167,6 +190,13 @@ class StreamCall : public Call {
     }
     return StatusLocked();
   }
+  /// Cancels, and returns when nothing of the user's (Terms::resume) runs any more.
+  void Drop(const char* why) {
+    Cancel(absl::CancelledError(why));
+    std::unique_lock lock(mutex_);
+    if (terms_.resume == nullptr || preparing_ == std::this_thread::get_id()) return;
+    readable_.wait(lock, [this] { return preparing_ == std::thread::id(); });
+  }
   /// A message could not be understood: ends the call with `why`, or replaces the OK with which it ended.
   void Fail(absl::Status why) {
     {
@@ -182,21 +212,24 @@ class StreamCall : public Call {
   // messages arrive, little enough to hold a thousand streams. One message may be of any size.
   static constexpr std::size_t kReadAheadMessages = 16;
   static constexpr std::size_t kReadAheadBytes = std::size_t{4} << 20;
+  // Of what shares a stream with others it may have to be more, so that those who wait are served.
+  static constexpr std::size_t kMostUnreadBytes = std::size_t{64} << 20;
   static constexpr std::size_t kWriteWindowMessages = 16;
   static constexpr std::size_t kWriteWindowBytes = std::size_t{4} << 20;
 
-  class StreamAttempt final : public Attempt {
+  class OwnCall final : public RpcAttempt {
    public:
-    StreamAttempt(StreamCall& call, channel::Lease lease, int number, TimePoint now, TimePoint due)
-        : Attempt(call, std::move(lease), number, now, due) {}
+    OwnCall(StreamCall& call, int number, TimePoint now, TimePoint due)
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.sent_token(), call.PickTarget(now), number,
+                     now, due) {}
 
     void Start() override {
       // Corked, a whole request travels with the headers, in one batch.
-      context_.set_initial_metadata_corked(call().form_ == Form::kServerStream);
+      context_.set_initial_metadata_corked(call().terms_.form == Form::kServerStream);
       stream_ = call().StubOf(lease_.channel()).PrepareCall(&context_, call().spec_.path, call().loop_.queue());
       ++operations_;
       writing_ = true;
-      if (call().form_ == Form::kServerStream) {
+      if (call().terms_.form == Form::kServerStream) {
         stream_->StartCall(nullptr);
         stream_->WriteLast(call().spec_.request, grpc::WriteOptions(), &written_);
       } else {
@@ -207,7 +240,7 @@ class StreamCall : public Call {
 
     void Abandon() override {
       abandoned_ = true;
-      Attempt::Abandon();
+      RpcAttempt::Abandon();
       FinishIfDue();
     }
 
@@ -234,18 +267,18 @@ class StreamCall : public Call {
     }
 
    private:
-    using Step = void (StreamAttempt::*)(std::unique_lock<std::mutex>, bool);
+    using Step = void (OwnCall::*)(std::unique_lock<std::mutex>, bool);
     class Operation final : public Tag {
      public:
-      Operation(StreamAttempt& attempt, Step step) : attempt_(attempt), step_(step) {}
+      Operation(OwnCall& attempt, Step step) : attempt_(attempt), step_(step) {}
       void Proceed(bool ok) override {
-        StreamAttempt& attempt = attempt_;
-        const detail::Ref<Call> call = attempt.call_;  // the attempt, this operation with it, may end in the step
+        OwnCall& attempt = attempt_;
+        const detail::Ref<TimerOwner> call = attempt.call_;  // the attempt, this with it, may end in the step
         (attempt.*step_)(std::unique_lock(attempt.call().mutex_), ok);
       }
 
      private:
-      StreamAttempt& attempt_;
+      OwnCall& attempt_;
       const Step step_;
     };
 
@@ -273,7 +306,7 @@ class StreamCall : public Call {
     }
     void OnFinished(std::unique_lock<std::mutex> lock, bool) {
       if (--operations_ == 0) {
-        std::unique_ptr<StreamAttempt> self(this);
+        std::unique_ptr<OwnCall> self(this);
         call().OnAttemptEnd(std::move(lock), *this, wire::FromGrpc(status_));
       } else {
         // A write is still out; it comes back after the stream's end and destroys the attempt.
@@ -292,9 +325,9 @@ class StreamCall : public Call {
       if (last) delete this;
     }
 
-    Operation written_{*this, &StreamAttempt::OnWritten};
-    Operation read_{*this, &StreamAttempt::OnRead};
-    Operation finished_{*this, &StreamAttempt::OnFinished};
+    Operation written_{*this, &OwnCall::OnWritten};
+    Operation read_{*this, &OwnCall::OnRead};
+    Operation finished_{*this, &OwnCall::OnFinished};
     wire::Reply incoming_;
     std::unique_ptr<grpc::ClientAsyncReaderWriter<wire::Payload, wire::Reply>> stream_;
     int operations_ = 1;  // in the completion queue; Finish counts from the start, since reads pause
@@ -305,20 +338,81 @@ class StreamCall : public Call {
     bool abandoned_ = false;
   };
 
-  Attempt* NewAttempt(channel::Lease lease, int number, TimePoint now, TimePoint due) override {
-    // It counts from the start of the call, whatever the attempts.
-    if (number == 0 && first_message_timeout_ != absl::InfiniteDuration()) {
-      loop_.Arm(first_message_timer_, After(started(), first_message_timeout_));
-    }
-    return new StreamAttempt(*this, std::move(lease), number, now, due);
-  }
-  bool Committed() const override { return committed_; }
-  bool Timed() const override { return false; }  // a long answer is not a slow one
-  bool MayHedge() const override { return form_ == Form::kServerStream; }
+  class Ride final : public Rider {
+   public:
+    Ride(StreamCall& call, int number, TimePoint now, TimePoint due)
+        : Rider(call, call.spec_.carrier, call.spec_.id, call.spec_.request, number, now, due) {}
 
-  // A coroutine that waits.
+    void Start() override {
+      Rider::Start();
+      SetFull(!call().room_);
+      SetHungry(call().waiting_);
+    }
+    void OnMessage(wire::Reply&& message, const Label& label) override {
+      std::unique_lock lock(call().mutex_);
+      if (!call().Running(*this)) return;
+      if (!label.error.ok()) return call().OnAttemptEnd(std::move(lock), *this, label.error);
+      if (!label.empty) {
+        call().Commit(*this);
+        call().Deliver(std::move(message));
+      }
+      if (label.last) return call().OnAttemptEnd(std::move(lock), *this, absl::OkStatus());
+      if (call().ready_bytes_ > kMostUnreadBytes) {
+        return call().End(
+            std::move(lock),
+            absl::ResourceExhaustedError(
+                detail::Cat("more than ", kMostUnreadBytes, " bytes were not read, on a stream that others wait for")),
+            CallInfo::Reason::kPermanent);
+      }
+      call().Unlock(std::move(lock));
+    }
+    void OnBroken(const absl::Status& status) override {
+      std::unique_lock lock(call().mutex_);
+      call().OnAttemptEnd(std::move(lock), *this, status);
+    }
+    void SetFull(bool full) { carriage()->SetFull(*this, full); }
+    void SetHungry(bool hungry) { carriage()->SetHungry(*this, hungry); }
+
+   private:
+    StreamCall& call() const { return static_cast<StreamCall&>(*call_); }
+  };
+
+  Attempt* NewAttempt(int number, TimePoint now, TimePoint due) override {
+    // It counts from the start of the call, whatever the attempts.
+    if (number == 0 && terms_.first_message_timeout != absl::InfiniteDuration()) {
+      loop_.Arm(first_message_timer_, After(started(), terms_.first_message_timeout));
+    }
+    if (spec_.carrier) return new Ride(*this, number, now, due);
+    return new OwnCall(*this, number, now, due);
+  }
+  bool Committed() const override { return committed_ && terms_.resume == nullptr; }
+  bool Timed() const override { return false; }  // a long answer is not a slow one
+  bool MayHedge() const override { return terms_.form == Form::kServerStream && !spec_.carrier; }
+  void Tell(CallInfo& info) const override { info.stream = StatsLocked(); }
+
+  bool Unprepared() const override { return committed_; }
+  void Prepare(std::unique_lock<std::mutex> lock) override {
+    lock.unlock();
+    detail::RunOn(engine_->executor(), [self = detail::Ref<StreamCall>(this)] {
+      std::unique_lock again(self->mutex_);
+      if (self->Ended()) return;
+      self->preparing_ = std::this_thread::get_id();
+      wire::Reply last = self->last_.Copy();
+      again.unlock();
+      absl::StatusOr<wire::Payload> request = self->terms_.resume(std::move(last));
+      again.lock();
+      self->preparing_ = std::thread::id();
+      self->readable_.notify_all();
+      if (self->Ended()) return;
+      if (request.ok()) self->spec_.request = *std::move(request);
+      self->Resume(std::move(again), request.status());
+    });
+  }
+
+  // A coroutine that waits, or whoever else is to be told.
   struct Waiter {
     absl::AnyInvocable<void()> resume;
+    bool in_place = false;
     bool wake = false;    // once the lock is released
     bool posted = false;  // to the executor
   };
@@ -341,12 +435,29 @@ class StreamCall : public Call {
     return Ended() ? ReadState::kEnded : ReadState::kWait;
   }
 
+  StreamStats StatsLocked() const {
+    StreamStats out;
+    out.messages = delivered_;
+    if (delivered_ > 0) out.first_message = Between(started(), first_delivery_);
+    if (gaps_ != nullptr) {
+      out.gap_p50 = gaps_->Quantile(0.5, 1);
+      out.gap_p99 = gaps_->Quantile(0.99, 1);
+      const double seconds = absl::ToDoubleSeconds(Between(first_delivery_, last_delivery_));
+      if (seconds > 0) out.messages_per_second = static_cast<double>(delivered_ - 1) / seconds;
+    }
+    return out;
+  }
+
   void Deliver(wire::Reply reply) {
     committed_ = true;
+    if (terms_.resume != nullptr) {
+      last_ = reply.Copy();
+      Progress();
+    }
     const TimePoint now = Now();
     if (delivered_++ == 0) {
       first_delivery_ = now;
-      if (first_message_timeout_ != absl::InfiniteDuration()) loop_.Disarm(first_message_timer_);
+      if (terms_.first_message_timeout != absl::InfiniteDuration()) loop_.Disarm(first_message_timer_);
     } else {
       if (gaps_ == nullptr) gaps_ = std::make_unique<policy::LatencyHistogram>();
       gaps_->Add(Between(last_delivery_, now));
@@ -361,14 +472,22 @@ class StreamCall : public Call {
   }
   void PumpReads() {
     const bool room = ready_.empty() || (ready_.size() < kReadAheadMessages && ready_bytes_ < kReadAheadBytes);
+    if (spec_.carrier) {
+      if (std::exchange(room_, room) != room) ForRide([&](Ride& ride) { ride.SetFull(!room); });
+      return;
+    }
     for (Attempt* running : this->running()) {
-      auto& attempt = static_cast<StreamAttempt&>(*running);
+      auto& attempt = static_cast<OwnCall&>(*running);
       if (!attempt.reading() && (room || attempt.read_to_the_end)) attempt.StartRead();
     }
   }
   void DropMessages() {
     ready_.clear();
     ready_bytes_ = 0;
+  }
+  template <class Fn>
+  void ForRide(Fn fn) {
+    if (spec_.carrier && !running().empty()) fn(static_cast<Ride&>(*running().front()));
   }
 
   bool HasRoom() const {
@@ -389,8 +508,8 @@ class StreamCall : public Call {
     return absl::FailedPreconditionError("nothing can be written after WritesDone");
   }
   void PumpWrites() {
-    if (form_ != Form::kOpen || running().empty()) return;
-    auto& attempt = static_cast<StreamAttempt&>(*running().front());  // the only one
+    if (terms_.form != Form::kOpen || running().empty()) return;
+    auto& attempt = static_cast<OwnCall&>(*running().front());  // the only one
     if (attempt.writing() || attempt.read_to_the_end) return;
     if (!outbox_.empty()) {
       const wire::Payload payload = std::move(outbox_.front());
@@ -408,7 +527,7 @@ class StreamCall : public Call {
   void WakeReader() {
     readable_.notify_all();
     if (reader_.resume == nullptr) return;
-    waiting_ = false;
+    StopWaiting();
     reader_.wake = true;
   }
   void WakeWriter() {
@@ -417,9 +536,16 @@ class StreamCall : public Call {
   }
   // Coroutines are handed to the executor without the lock: it may run them at once.
   void Unlock(std::unique_lock<std::mutex> lock) {
-    const bool reader = std::exchange(reader_.wake, false) && !std::exchange(reader_.posted, true);
+    absl::AnyInvocable<void()> in_place;
+    bool reader = std::exchange(reader_.wake, false);
+    if (reader && reader_.in_place) {
+      in_place = std::exchange(reader_.resume, nullptr);
+      reader = false;
+    }
+    reader = reader && !std::exchange(reader_.posted, true);
     const bool writer = std::exchange(writer_.wake, false) && !std::exchange(writer_.posted, true);
     lock.unlock();
+    if (in_place) in_place();
     if (reader) Post(&StreamCall::reader_);
     if (writer) Post(&StreamCall::writer_);
   }
@@ -441,16 +567,21 @@ class StreamCall : public Call {
   // fires.
   void StartWaiting() {
     waiting_ = true;
-    if (idle_timeout_ == absl::InfiniteDuration()) return;
-    idle_due_ = After(Now(), idle_timeout_);
+    ForRide([](Ride& ride) { ride.SetHungry(true); });
+    if (terms_.idle_timeout == absl::InfiniteDuration()) return;
+    idle_due_ = After(Now(), terms_.idle_timeout);
     if (!std::exchange(idle_armed_, true)) loop_.Arm(idle_timer_, idle_due_);
+  }
+  void StopWaiting() {
+    waiting_ = false;
+    ForRide([](Ride& ride) { ride.SetHungry(false); });
   }
   void OnOtherTimer(std::unique_lock<std::mutex> lock, Timer& timer) override {
     if (&timer == &first_message_timer_) {
       if (delivered_ > 0) return;
       return End(std::move(lock),
                  absl::DeadlineExceededError(detail::Cat("no message within the first_message_timeout of ",
-                                                         absl::FormatDuration(first_message_timeout_))),
+                                                         absl::FormatDuration(terms_.first_message_timeout))),
                  CallInfo::Reason::kDeadline);
     }
     idle_armed_ = false;
@@ -462,7 +593,7 @@ class StreamCall : public Call {
     }
     End(std::move(lock),
         absl::DeadlineExceededError(
-            detail::Cat("no message within the idle_timeout of ", absl::FormatDuration(idle_timeout_))),
+            detail::Cat("no message within the idle_timeout of ", absl::FormatDuration(terms_.idle_timeout))),
         CallInfo::Reason::kDeadline);
   }
 
@@ -471,7 +602,7 @@ class StreamCall : public Call {
     outbox_.clear();
     outbox_bytes_ = 0;
     loop_.Disarm(idle_timer_);
-    if (first_message_timeout_ != absl::InfiniteDuration()) loop_.Disarm(first_message_timer_);
+    if (terms_.first_message_timeout != absl::InfiniteDuration()) loop_.Disarm(first_message_timer_);
     // After a cancellation nobody wants what had arrived.
     if (status.code() == absl::StatusCode::kCancelled) DropMessages();
     WakeReader();
@@ -479,8 +610,7 @@ class StreamCall : public Call {
     Unlock(std::move(lock));
   }
 
-  const Form form_;
-  const absl::Duration idle_timeout_, first_message_timeout_;
+  Terms terms_;
   std::deque<wire::Reply> ready_;
   std::size_t ready_bytes_ = 0;
   std::deque<wire::Payload> outbox_;
@@ -496,6 +626,9 @@ class StreamCall : public Call {
   bool idle_armed_ = false;
   bool waiting_ = false;  // a reader does
   bool committed_ = false;
+  wire::Reply last_;           // delivered, where it may be gone on behind it
+  std::thread::id preparing_;  // who runs Terms::resume
+  bool room_ = true;           // as the carriage was told
   bool discard_ = false;
   bool half_closed_ = false;
   bool half_close_sent_ = false;

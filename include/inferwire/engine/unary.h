@@ -6,13 +6,14 @@
 
 #include <absl/status/status.h>
 #include <grpcpp/support/async_unary_call.h>
-#include <grpcpp/support/status.h>
 
 #include <memory>
 #include <mutex>
 #include <utility>
 
+#include "inferwire/engine/attempt.h"
 #include "inferwire/engine/call.h"
+#include "inferwire/engine/carrier.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/status.h"
 
@@ -29,32 +30,22 @@ class UnaryCall : public Call {
   virtual absl::Status Decode(wire::Reply&& reply) = 0;
 
  private:
-  class UnaryAttempt final : public Attempt, public Tag {
+  class OwnCall final : public RpcAttempt, public Tag {
    public:
-    UnaryAttempt(UnaryCall& call, channel::Lease lease, int number, TimePoint now, TimePoint due)
-        : Attempt(call, std::move(lease), number, now, due) {}
+    OwnCall(UnaryCall& call, int number, TimePoint now, TimePoint due)
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.sent_token(), call.PickTarget(now), number,
+                     now, due) {}
 
     void Start() override {
-      const UnaryCall& call = static_cast<const UnaryCall&>(*call_);
+      UnaryCall& call = static_cast<UnaryCall&>(*call_);
       reader_ = call.StubOf(lease_.channel())
                     .PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue());
       reader_->StartCall();
       reader_->Finish(&reply_, &status_, static_cast<Tag*>(this));
     }
-
     void Proceed(bool) override {
-      std::unique_ptr<UnaryAttempt> self(this);
-      UnaryCall& call = static_cast<UnaryCall&>(*call_);
-      absl::Status status = wire::FromGrpc(status_);
-      {
-        std::lock_guard lock(call.mutex_);
-        if (!call.Running(*this)) return;
-        // The first answer is taken; an error may come second to another attempt's answer.
-        if (status.ok()) call.Commit(*this);
-      }
-      // Only one attempt gets here, so nobody else decodes; the lock is open, since large replies take time.
-      if (status.ok()) status = call.Decode(std::move(reply_));
-      call.OnAttemptEnd(std::unique_lock(call.mutex_), *this, std::move(status));
+      const std::unique_ptr<OwnCall> self(this);
+      static_cast<UnaryCall&>(*call_).OnReply(*this, wire::FromGrpc(status_), std::move(reply_));
     }
 
    private:
@@ -62,8 +53,35 @@ class UnaryCall : public Call {
     std::unique_ptr<grpc::ClientAsyncResponseReader<wire::Reply>> reader_;
   };
 
-  Attempt* NewAttempt(channel::Lease lease, int number, TimePoint now, TimePoint due) override {
-    return new UnaryAttempt(*this, std::move(lease), number, now, due);
+  class Ride final : public Rider {
+   public:
+    Ride(UnaryCall& call, int number, TimePoint now, TimePoint due)
+        : Rider(call, call.spec_.carrier, call.spec_.id, call.spec_.request, number, now, due) {
+      is_hungry = true;
+    }
+    void OnMessage(wire::Reply&& message, const Label& label) override {
+      static_cast<UnaryCall&>(*call_).OnReply(*this, label.error, std::move(message));
+    }
+    void OnBroken(const absl::Status& status) override { static_cast<UnaryCall&>(*call_).OnReply(*this, status, {}); }
+  };
+
+  Attempt* NewAttempt(int number, TimePoint now, TimePoint due) override {
+    if (spec_.carrier) return new Ride(*this, number, now, due);
+    return new OwnCall(*this, number, now, due);
+  }
+  // Two of one id cannot be told apart.
+  bool MayHedge() const override { return !spec_.carrier; }
+
+  void OnReply(Attempt& attempt, absl::Status status, wire::Reply&& reply) {
+    {
+      std::lock_guard lock(mutex_);
+      if (!Running(attempt)) return;
+      // The first answer is taken; an error may come second to another attempt's answer.
+      if (status.ok()) Commit(attempt);
+    }
+    // Only one attempt gets here, so nobody else decodes; the lock is open, since large replies take time.
+    if (status.ok()) status = Decode(std::move(reply));
+    OnAttemptEnd(std::unique_lock(mutex_), attempt, std::move(status));
   }
   void OnOtherTimer(std::unique_lock<std::mutex>, Timer&) override {}
 };

@@ -18,15 +18,17 @@ namespace policy {
 class Backoff {
  public:
   Backoff(absl::Duration initial, absl::Duration max, double multiplier)
-      : ceiling_((std::min)(initial, max)), max_(max), multiplier_(multiplier) {}
+      : initial_((std::min)(initial, max)), ceiling_(initial_), max_(max), multiplier_(multiplier) {}
 
   absl::Duration Next(double unit) {
     const absl::Duration delay = ceiling_ * unit;
     ceiling_ = (std::min)(max_, ceiling_ * multiplier_);
     return delay;
   }
+  void Restart() { ceiling_ = initial_; }
 
  private:
+  absl::Duration initial_;
   absl::Duration ceiling_;
   absl::Duration max_;
   double multiplier_;

@@ -82,6 +82,9 @@ class Plan {
     return {Act::kNothing};
   }
 
+  /// The retry that is due begins later, with Start.
+  void Hold() { retry_at_ = TimePoint::max(); }
+
   /// A part of the answer was handed out: from here on only the attempt that gave it counts.
   void Commit(int attempt) {
     running_.erase(
@@ -90,6 +93,8 @@ class Plan {
     StopHedging();
     retry_at_ = TimePoint::max();
   }
+  /// It brought the call forward: what breaks hereafter is a first failure again. Retries still come from the budget.
+  void Progress() { retry_.Restart(); }
 
   Next OnTime(TimePoint now) {
     if (now >= terms_.deadline) return End(CallInfo::Reason::kDeadline);

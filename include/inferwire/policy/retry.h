@@ -104,7 +104,8 @@ class Retry {
       : backoff_(policy.initial_backoff, policy.max_backoff, policy.backoff_multiplier),
         max_pushback_(policy.max_pushback),
         budget_(budget),
-        left_(policy.max_attempts - 1),
+        most_(policy.max_attempts - 1),
+        left_(most_),
         idempotent_(idempotent) {}
 
   /// `remaining` is what is left of the total deadline, `unit` is uniform in [0, 1).
@@ -124,6 +125,11 @@ class Retry {
     --left_;
     return {true, delay, CallInfo::Reason::kNone};
   }
+  /// As if nothing had failed yet.
+  void Restart() {
+    left_ = most_;
+    backoff_.Restart();
+  }
 
  private:
   static Decision Stop(CallInfo::Reason reason) { return {false, absl::ZeroDuration(), reason}; }
@@ -131,6 +137,7 @@ class Retry {
   Backoff backoff_;
   absl::Duration max_pushback_;
   Budget& budget_;
+  const int most_;
   int left_;
   bool idempotent_;
 };

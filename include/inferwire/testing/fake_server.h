@@ -424,7 +424,7 @@ class Script {
 
   static std::optional<grpc::Status> WriteTo(Call& call, const absl::StatusOr<wire::Payload>& payload) {
     if (!payload.ok()) return grpc::Status(grpc::StatusCode::INTERNAL, std::string(payload.status().message()));
-    call.Write(payload->slice());
+    call.Write(payload->slices()[0]);
     return std::nullopt;
   }
 

@@ -4,36 +4,108 @@
 #ifndef INFERWIRE_WIRE_MESSAGE_H_
 #define INFERWIRE_WIRE_MESSAGE_H_
 
+#include <absl/container/inlined_vector.h>
+#include <absl/functional/any_invocable.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/slice.h>
 #include <grpcpp/support/status.h>
 
+#include <atomic>
 #include <cstddef>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "inferwire/detail/ref.h"
 
 namespace inferwire {
 inline namespace v0 {
 namespace wire {
 
-/// A serialised request. Copies share the bytes, so that every attempt sends the same ones.
+/// Memory that is lent to the transport, which may hold it for long after a call has its answer: a peer that stopped
+/// reading leaves it in a socket's queue. It is free again when the last slice over it has gone, on whatever thread.
+class Loan final : public detail::RefCounted {
+ public:
+  /// A slice over memory that stays until OnReturn has said so.
+  grpc::Slice Lend(std::span<const std::byte> bytes) {
+    AddRef();
+    out_.fetch_add(1, std::memory_order_relaxed);
+    return grpc::Slice(
+        const_cast<std::byte*>(bytes.data()), bytes.size(),  // gRPC only reads it
+        [](void* loan) {
+          Loan* const self = static_cast<Loan*>(loan);
+          self->Returned();
+          self->Release();
+        },
+        this);
+  }
+  /// Once, after the last Lend: has `done` called when all has been returned; false, and nothing kept, if it has been
+  /// already.
+  bool OnReturn(absl::AnyInvocable<void()> done) {
+    done_ = std::move(done);
+    if (out_.fetch_sub(1, std::memory_order_acq_rel) > 1) return true;
+    done_ = nullptr;
+    return false;
+  }
+
+ private:
+  void Returned() {
+    if (out_.fetch_sub(1, std::memory_order_acq_rel) == 1) std::exchange(done_, nullptr)();
+  }
+
+  std::atomic<int> out_{1};  // slices, and one until OnReturn
+  absl::AnyInvocable<void()> done_;
+};
+
+/// A serialised request, in one piece or several. Copies share the bytes, so that every attempt sends the same ones.
 class Payload {
  public:
   Payload() = default;
-  explicit Payload(grpc::Slice bytes) : bytes_(std::move(bytes)) {}
+  explicit Payload(grpc::Slice bytes) { Append(std::move(bytes)); }
 
-  std::size_t size() const { return bytes_.size(); }
-  const grpc::Slice& slice() const { return bytes_; }
+  void Append(grpc::Slice bytes) {
+    size_ += bytes.size();
+    slices_.push_back(std::move(bytes));
+  }
+  /// Appends memory of the caller's, which is free once loan() has been returned.
+  void Lend(std::span<const std::byte> bytes) {
+    if (!loan_) loan_ = detail::MakeRef<Loan>();
+    Append(loan_->Lend(bytes));
+  }
+
+  std::size_t size() const { return size_; }
+  std::span<const grpc::Slice> slices() const { return slices_; }
+  /// Null where nothing is lent.
+  const detail::Ref<Loan>& loan() const { return loan_; }
 
  private:
-  grpc::Slice bytes_;
+  absl::InlinedVector<grpc::Slice, 1> slices_;
+  std::size_t size_ = 0;
+  detail::Ref<Loan> loan_;
 };
 
 /// A reply as it came from the transport. gRPC ends a unary call with OK even where the server sent no message, so
 /// whether one came is kept here.
 class Reply {
  public:
+  Reply() = default;
+  /// gRPC's buffers know no moves: moving one copies it, with an allocation.
+  Reply(Reply&& other) noexcept : received_(std::exchange(other.received_, false)) { buffer_.Swap(&other.buffer_); }
+  Reply& operator=(Reply&& other) noexcept {
+    Reply taken(std::move(other));
+    buffer_.Swap(&taken.buffer_);
+    received_ = taken.received_;
+    return *this;
+  }
+  /// Shares the bytes.
+  Reply Copy() const {
+    Reply copy;
+    copy.buffer_ = buffer_;
+    copy.received_ = received_;
+    return copy;
+  }
+
   bool received() const { return received_; }
   std::size_t size() const { return buffer_.Length(); }
   grpc::ByteBuffer& buffer() { return buffer_; }
@@ -65,7 +137,7 @@ template <>
 class SerializationTraits<inferwire::wire::Payload, void> {
  public:
   static Status Serialize(const inferwire::wire::Payload& payload, ByteBuffer* out, bool* own_buffer) {
-    ByteBuffer buffer(&payload.slice(), 1);
+    ByteBuffer buffer(payload.slices().data(), payload.slices().size());
     out->Swap(&buffer);
     *own_buffer = true;
     return Status();

@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_WIRE_PROTOBUF_H_
 #define INFERWIRE_WIRE_PROTOBUF_H_
 
+#include <absl/status/status.h>
 #include <absl/status/statusor.h>
 #include <google/protobuf/message_lite.h>
 #include <grpcpp/support/proto_buffer_reader.h>
@@ -40,26 +41,23 @@ inline absl::StatusOr<Payload> Encode(const google::protobuf::MessageLite& messa
   return Payload(std::move(slice));
 }
 
-/// INTERNAL where no message came or its bytes are none of this type.
+/// Parses the reply into `out`, whatever that held. INTERNAL where no message came or its bytes are none of this type.
 template <class Message>
-absl::StatusOr<Message> Decode(Reply&& reply) {
+absl::Status DecodeInto(Reply&& reply, Message& out) {
   if (!reply.received()) return absl::InternalError("the server ended the call with OK but sent no message");
   const std::size_t size = reply.size();
-  absl::StatusOr<Message> out{Message()};
   bool parsed = false;
   grpc::Slice single;
   if (reply.buffer().TrySingleSlice(&single).ok()) {
     parsed = size <= static_cast<std::size_t>((std::numeric_limits<int>::max)()) &&
-             out->ParseFromArray(single.begin(), static_cast<int>(single.size()));
+             out.ParseFromArray(single.begin(), static_cast<int>(single.size()));
   } else {
     grpc::ProtoBufferReader reader(&reply.buffer());
-    parsed = reader.status().ok() && out->ParseFromZeroCopyStream(&reader);
+    parsed = reader.status().ok() && out.ParseFromZeroCopyStream(&reader);
   }
-  if (!parsed) {
-    return absl::InternalError(
-        detail::Cat("the reply of ", size, " bytes does not parse as ", std::string(Message().GetTypeName())));
-  }
-  return out;
+  if (parsed) return absl::OkStatus();
+  return absl::InternalError(
+      detail::Cat("the reply of ", size, " bytes does not parse as ", std::string(Message().GetTypeName())));
 }
 
 }  // namespace wire

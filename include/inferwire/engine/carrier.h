@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Requests that travel together on one stream, told apart by their ids: as the calls that make them see it.
+#ifndef INFERWIRE_ENGINE_CARRIER_H_
+#define INFERWIRE_ENGINE_CARRIER_H_
+
+#include <absl/status/status.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "inferwire/channel/pool.h"
+#include "inferwire/clock.h"
+#include "inferwire/detail/ref.h"
+#include "inferwire/engine/attempt.h"
+#include "inferwire/error_details.h"
+#include "inferwire/wire/message.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace engine {
+
+class Rider;
+
+/// What a message on a shared stream says to the stream itself.
+struct Label {
+  std::string id;      ///< of the request that it answers
+  bool last = true;    ///< nothing more comes for that request
+  bool empty = false;  ///< says only that
+  absl::Status error;  ///< fails that request, and is its last; the stream goes on
+};
+
+/// One stream that carries requests. Its functions are called under the lock of the rider's call.
+class Carriage : public virtual detail::RefCounted {
+ public:
+  virtual std::string target() const = 0;
+  virtual std::string peer() const = 0;
+  /// The rider is of no interest any more, and may end here.
+  virtual void Leave(Rider& rider) = 0;
+  /// Whether the rider's reader should be waited for, and whether it waits. The stream is read on while somebody waits.
+  virtual void SetFull(Rider& rider, bool full) = 0;
+  virtual void SetHungry(Rider& rider, bool hungry) = 0;
+};
+
+/// Opens streams as they are needed.
+class Carrier : public virtual detail::RefCounted {
+ public:
+  /// Sends the request on a stream that is open, or opens one. Under the lock of the rider's call; nothing comes back
+  /// before that is released.
+  virtual detail::Ref<Carriage> Board(std::shared_ptr<Rider> rider, const wire::Payload& request) = 0;
+};
+
+/// An attempt that is a request on a shared stream. It belongs to the carriage until its last message, or until it
+/// leaves.
+class Rider : public Attempt {
+ public:
+  /// `id` is the one in the request.
+  Rider(TimerOwner& call, detail::Ref<Carrier> carrier, std::string id, const wire::Payload& request, int number,
+        TimePoint now, TimePoint due)
+      : Attempt(call, number, now, due), carrier_(std::move(carrier)), id_(std::move(id)), request_(request) {}
+
+  void Start() override {
+    carriage_ = carrier_->Board(std::shared_ptr<Rider>(this), request_);
+    target_ = carriage_->target();
+  }
+  void Abandon() override {
+    const detail::Ref<Carriage> carriage = carriage_;  // this may end
+    carriage->Leave(*this);
+  }
+  const std::string& target() const override { return target_; }
+  std::string peer() const override { return carriage_ ? carriage_->peer() : std::string(); }
+  std::vector<ErrorDetail> details() const override { return details_; }
+  /// The stream judges its target itself.
+  void Judge(channel::Verdict, std::optional<absl::Duration>, TimePoint) override {}
+
+  const std::string& id() const { return id_; }
+
+  // From the carriage, without any lock.
+
+  virtual void OnMessage(wire::Reply&& message, const Label& label) = 0;
+  /// The stream ended before the request did.
+  virtual void OnBroken(const absl::Status& status) = 0;
+  /// What the server said of that end. Before OnBroken.
+  void set_details(std::vector<ErrorDetail> details) { details_ = std::move(details); }
+
+  // The carriage's own, under its lock, once it has boarded.
+  bool is_full = false;
+  bool is_hungry = false;
+
+ protected:
+  const detail::Ref<Carriage>& carriage() const { return carriage_; }
+
+ private:
+  const detail::Ref<Carrier> carrier_;
+  const std::string id_;
+  const wire::Payload& request_;  // of the call
+  detail::Ref<Carriage> carriage_;
+  std::string target_;
+  std::vector<ErrorDetail> details_;
+};
+
+}  // namespace engine
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_ENGINE_CARRIER_H_

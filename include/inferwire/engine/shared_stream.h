@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One bidirectional call that carries the requests of many, opened when it is needed and closed when it is not.
+#ifndef INFERWIRE_ENGINE_SHARED_STREAM_H_
+#define INFERWIRE_ENGINE_SHARED_STREAM_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "inferwire/clock.h"
+#include "inferwire/detail/ref.h"
+#include "inferwire/detail/text.h"
+#include "inferwire/engine/carrier.h"
+#include "inferwire/engine/engine.h"
+#include "inferwire/engine/loop.h"
+#include "inferwire/engine/stream.h"
+#include "inferwire/status.h"
+#include "inferwire/wire/message.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace engine {
+
+/// Carries requests on a stream of their contract's. Requests that are given up cannot be called back one by one, so
+/// the stream that carries one takes no new requests, and is cancelled as soon as nobody waits for anything on it: the
+/// server then stops working for nobody. Safe from any thread.
+class SharedStream final : public Carrier {
+ public:
+  /// What a message says to the stream; an error where it cannot be understood, which ends the stream.
+  using ReadLabel = absl::StatusOr<Label> (*)(wire::Reply& message);
+
+  /// `path` lives as long as the process. `once`: what is sent must arrive on one stream, and when that is gone,
+  /// nothing can be sent any more.
+  SharedStream(std::shared_ptr<Engine> engine, const std::string& path, ReadLabel read_label, bool once = false)
+      : engine_(std::move(engine)), path_(path), read_label_(read_label), once_(once) {}
+  ~SharedStream() override {
+    if (line_) line_->Close();
+  }
+
+  detail::Ref<Carriage> Board(std::shared_ptr<Rider> rider, const wire::Payload& request) override {
+    std::lock_guard lock(mutex_);
+    if (!line_ || !line_->Board(rider, request, once_)) {
+      line_ = detail::MakeRef<Line>(engine_, path_, read_label_);
+      line_->Board(std::move(rider), request, /*at_any_rate=*/true);
+    }
+    return line_;
+  }
+
+ private:
+  // One call. What its stream brings is handed out by the thread that turns the loop, which holds no lock meanwhile:
+  // the riders have their own. Theirs come before ours, and ours before the stream's.
+  class Line final : public Carriage, public TimerOwner {
+   public:
+    Line(const std::shared_ptr<Engine>& engine, const std::string& path, ReadLabel read_label)
+        : read_label_(read_label),
+          loop_(engine->AsyncLoop()),
+          pump_timer_(*this),
+          idle_timer_(*this),
+          stream_(detail::MakeRef<StreamCall>(engine, loop_, Call::Spec{path, {}, {}, absl::InfiniteDuration()},
+                                              StreamCall::Terms{.form = StreamCall::Form::kOpen})) {}
+
+    /// False, and nothing is done, where the stream takes no more; `at_any_rate` the rider is told instead.
+    bool Board(std::shared_ptr<Rider> rider, const wire::Payload& request, bool at_any_rate) {
+      std::lock_guard lock(mutex_);
+      if (!opened_) {
+        opened_ = true;
+        stream_->Start(absl::OkStatus());
+        loop_.Arm(pump_timer_, TimePoint::min());
+      }
+      const bool sent = !retired_ && stream_->WriteBeyond(request);
+      if (!sent) {
+        if (!at_any_rate) return false;
+        doomed_ = true;
+        loop_.Arm(pump_timer_, TimePoint::min());
+      }
+      hungry_ += rider->is_hungry;
+      const std::string& id = rider->id();
+      riders_.insert_or_assign(id, std::move(rider));
+      return true;
+    }
+    void Close() { stream_->Cancel(absl::CancelledError("nobody uses the stream any more")); }
+
+    std::string target() const override { return stream_->Target(); }
+    std::string peer() const override { return stream_->Peer(); }
+    void Leave(Rider& rider) override {
+      std::shared_ptr<Rider> gone;
+      std::lock_guard lock(mutex_);
+      const auto found = riders_.find(rider.id());
+      if (found == riders_.end() || found->second.get() != &rider) return;  // its last message has come
+      gone = Remove(found);
+      abandoned_.insert(gone->id());
+      retired_ = true;
+      loop_.Arm(pump_timer_, TimePoint::min());
+    }
+    void SetFull(Rider& rider, bool full) override { Count(rider, rider.is_full, full, full_); }
+    void SetHungry(Rider& rider, bool hungry) override { Count(rider, rider.is_hungry, hungry, hungry_); }
+
+    void OnTimer(Timer& timer) override {
+      if (&timer == &pump_timer_) return Pump();
+      std::lock_guard lock(mutex_);
+      idle_armed_ = false;
+      if (!riders_.empty() || retired_) return;
+      if (Now() >= idle_since_ + kIdle) {
+        Retire();
+      } else {
+        ArmIdle();
+      }
+    }
+
+   private:
+    using Riders = std::unordered_map<std::string, std::shared_ptr<Rider>>;
+    // An open stream keeps a server from going away in peace; opening another costs little.
+    static constexpr std::chrono::seconds kIdle{1};
+
+    void Count(Rider& rider, bool& was, bool is, int& count) {
+      std::lock_guard lock(mutex_);
+      if (was == is) return;
+      was = is;
+      const auto found = riders_.find(rider.id());
+      if (found == riders_.end() || found->second.get() != &rider) return;
+      count += is ? 1 : -1;
+      if (paused_ && !MayPause()) {
+        paused_ = false;
+        loop_.Arm(pump_timer_, TimePoint::min());
+      }
+    }
+    // A reader that is slow holds the server back, and with it all others: but not those that wait.
+    bool MayPause() const { return full_ > 0 && hungry_ == 0; }
+
+    std::shared_ptr<Rider> Remove(Riders::iterator found) {
+      std::shared_ptr<Rider> rider = std::move(found->second);
+      riders_.erase(found);
+      full_ -= rider->is_full;
+      hungry_ -= rider->is_hungry;
+      return rider;
+    }
+    void Retire() {
+      retired_ = true;
+      stream_->WritesDone().IgnoreError();  // it has ended then
+    }
+    void ArmIdle() {
+      if (!std::exchange(idle_armed_, true)) loop_.Arm(idle_timer_, idle_since_ + kIdle);
+    }
+
+    // By one thread at a time; whoever comes meanwhile has it go round once more.
+    void Pump() {
+      {
+        std::lock_guard lock(mutex_);
+        if (std::exchange(pumping_, true)) {
+          pump_again_ = true;
+          return;
+        }
+      }
+      while (true) {
+        PumpOnce();
+        std::lock_guard lock(mutex_);
+        if (!std::exchange(pump_again_, false)) {
+          pumping_ = false;
+          return;
+        }
+      }
+    }
+    void PumpOnce() {
+      while (true) {
+        bool cancel = false;
+        {
+          std::lock_guard lock(mutex_);
+          cancel = doomed_ || (riders_.empty() && !abandoned_.empty());
+          paused_ = MayPause();
+          if (paused_) return;
+        }
+        if (cancel) stream_->Cancel(absl::CancelledError("those who asked have gone"));
+        wire::Reply message;
+        switch (stream_->TryRead(&message)) {
+          case StreamCall::ReadState::kMessage:
+            Route(std::move(message));
+            break;
+          case StreamCall::ReadState::kWait:
+            if (stream_->OnReadable([self = detail::Ref<Line>(this)] { self->Pump(); }, /*in_place=*/true)) return;
+            break;
+          case StreamCall::ReadState::kEnded:
+            return Break(stream_->status());
+        }
+      }
+    }
+
+    void Route(wire::Reply message) {
+      const absl::StatusOr<Label> label = read_label_(message);
+      if (!label.ok()) return stream_->Fail(label.status());
+      std::shared_ptr<Rider> rider;
+      {
+        std::lock_guard lock(mutex_);
+        auto found = riders_.find(label->id);
+        // An error that names nobody is that of the one there is.
+        if (found == riders_.end() && label->id.empty() && !label->error.ok() && riders_.size() == 1) {
+          found = riders_.begin();
+        }
+        if (found != riders_.end()) {
+          rider = label->last ? Remove(found) : found->second;
+        } else if (label->last) {
+          abandoned_.erase(label->id);
+        }
+        if (riders_.empty() && abandoned_.empty()) {
+          if (retired_) {
+            Retire();
+          } else {
+            idle_since_ = Now();
+            ArmIdle();
+          }
+        }
+      }
+      if (rider != nullptr) return rider->OnMessage(std::move(message), *label);
+      if (label->id.empty() && !label->error.ok()) stream_->Fail(label->error);  // it may be anyone's
+    }
+
+    void Break(const absl::Status& status) {
+      Riders riders;
+      {
+        std::lock_guard lock(mutex_);
+        retired_ = true;
+        riders.swap(riders_);
+        full_ = hungry_ = 0;
+        loop_.Disarm(idle_timer_);
+      }
+      if (riders.empty()) return;
+      // As the server said it, without the story of the stream's own call.
+      const CallInfo info = InfoOf(status);
+      const absl::Status said = status.ok()
+                                    ? absl::UnavailableError("the server ended the stream before it had answered")
+                                : info.attempts.empty() || info.attempts.back().code != status.code()
+                                    ? absl::Status(status.code(), status.message())
+                                    : absl::Status(status.code(), info.attempts.back().message);
+      for (const auto& [id, rider] : riders) {
+        rider->set_details(info.details);
+        rider->OnBroken(said);
+      }
+    }
+
+    const ReadLabel read_label_;
+    Loop& loop_;
+    Timer pump_timer_, idle_timer_;
+    const detail::Ref<StreamCall> stream_;
+    std::mutex mutex_;
+    Riders riders_;
+    std::unordered_set<std::string> abandoned_;  // the server still works for them
+    int full_ = 0;                               // riders whose reader should be waited for
+    int hungry_ = 0;                             // and those that wait
+    TimePoint idle_since_;
+    bool opened_ = false;
+    bool retired_ = false;  // takes no new riders
+    bool doomed_ = false;   // has one that cannot be sent
+    bool paused_ = false;
+    bool pumping_ = false;
+    bool pump_again_ = false;
+    bool idle_armed_ = false;
+  };
+
+  const std::shared_ptr<Engine> engine_;
+  const std::string& path_;
+  const ReadLabel read_label_;
+  const bool once_;
+  std::mutex mutex_;
+  detail::Ref<Line> line_;
+};
+
+}  // namespace engine
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_ENGINE_SHARED_STREAM_H_
