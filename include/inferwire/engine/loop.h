@@ -120,14 +120,10 @@ class Loop {
     bool ok = false;
     const auto next = queue_.AsyncNext(&tag, &ok, ToTimespec(sleep == TimePoint::max() ? TimePoint() : Now(), sleep));
     const bool event = next == grpc::CompletionQueue::GOT_EVENT;
-    {
-      std::lock_guard lock(mutex_);
-      sleeps_until_ = TimePoint::min();  // nobody sleeps: no need to wake
-      if (event && tag == nullptr) waking_ = false;
-    }
-    // What has ended comes before what has expired: an answer in time counts.
+    // What has ended comes before what has expired: an answer in time counts. Who arms a timer meanwhile may wake in
+    // vain.
     if (event && tag != nullptr) static_cast<Tag*>(tag)->Proceed(ok);
-    FireExpired();
+    FireExpired(/*woken=*/event && tag == nullptr);
     return next != grpc::CompletionQueue::SHUTDOWN;
   }
 
@@ -158,11 +154,13 @@ class Loop {
     if (drop) timer.owner_.Release();
   }
 
-  void FireExpired() {
+  void FireExpired(bool woken) {
     while (true) {
       Timer* due = nullptr;
       {
         std::lock_guard lock(mutex_);
+        sleeps_until_ = TimePoint::min();  // nobody sleeps: no need to wake
+        if (std::exchange(woken, false)) waking_ = false;
         if (heap_.empty() || heap_.front()->at_ > Now()) return;
         due = heap_.front();
         Remove(*due);

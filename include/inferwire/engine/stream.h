@@ -297,8 +297,11 @@ class StreamCall : public Call {
       if (!ok) {
         reads_ended_ = true;
       } else if (call().Running(*this)) {
-        call().Commit(*this);
-        if (!call().committed_) call().initial_metadata_ = wire::FromGrpc(context_.GetServerInitialMetadata());
+        if (!committed_) {
+          committed_ = true;
+          call().Commit(*this);
+          call().initial_metadata_ = wire::FromGrpc(context_.GetServerInitialMetadata());
+        }
         call().Deliver(std::exchange(incoming_, wire::Reply()));
       }
       FinishIfDue();
@@ -334,6 +337,7 @@ class StreamCall : public Call {
     bool writing_ = false;
     bool reading_ = false;
     bool reads_ended_ = false;
+    bool committed_ = false;
     bool finishing_ = false;
     bool abandoned_ = false;
   };
@@ -426,10 +430,11 @@ class StreamCall : public Call {
 
   ReadState TryReadLocked(wire::Reply* reply) {
     if (!ready_.empty()) {
+      const bool had_room = HasReadRoom();
       *reply = std::move(ready_.front());
       ready_.pop_front();
       ready_bytes_ -= reply->size();
-      PumpReads();
+      if (!had_room) PumpReads();  // else it is reading
       return ReadState::kMessage;
     }
     return Ended() ? ReadState::kEnded : ReadState::kWait;
@@ -470,8 +475,11 @@ class StreamCall : public Call {
     }
     PumpReads();
   }
+  bool HasReadRoom() const {
+    return ready_.empty() || (ready_.size() < kReadAheadMessages && ready_bytes_ < kReadAheadBytes);
+  }
   void PumpReads() {
-    const bool room = ready_.empty() || (ready_.size() < kReadAheadMessages && ready_bytes_ < kReadAheadBytes);
+    const bool room = HasReadRoom();
     if (spec_.carrier) {
       if (std::exchange(room_, room) != room) ForRide([&](Ride& ride) { ride.SetFull(!room); });
       return;
