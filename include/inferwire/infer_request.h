@@ -77,6 +77,8 @@ class InferInput {
   std::span<const std::byte> bytes() const { return bytes_; }
   /// The elements of a BYTES tensor.
   std::span<const std::string> strings() const { return strings_; }
+  /// What keeps the elements; null where they are lent.
+  const std::shared_ptr<const void>& owner() const { return owner_; }
 
   /// INVALID_ARGUMENT naming the input, what was given and what was expected.
   absl::Status Validate() const {
@@ -163,6 +165,20 @@ class InferRequest {
   }
   void add_input(InferInput input) { inputs_.push_back(std::move(input)); }
 
+  /// Has an output copied straight from what was received to memory of yours, which must stay until the call has
+  /// completed, and have room for all of its elements and no more. The result then refers to it.
+  template <TensorElement T>
+    requires(std::is_trivially_copyable_v<T> && !std::is_same_v<T, std::string_view>)
+  void set_output_buffer(std::string name, std::span<T> to) {
+    buffers_.push_back({std::move(name), DataTypeOf<T>, std::as_writable_bytes(to)});
+  }
+  struct OutputBuffer {
+    std::string name;
+    DataType datatype;
+    std::span<std::byte> to;
+  };
+  const std::vector<OutputBuffer>& output_buffers() const { return buffers_; }
+
   /// The elements of an input, for contracts that encode them. NOT_FOUND or INVALID_ARGUMENT, naming what there is. T
   /// is std::string for BYTES.
   template <TensorElement T>
@@ -205,6 +221,7 @@ class InferRequest {
   std::string id_;
   std::vector<InferInput> inputs_;
   std::vector<std::string> outputs_;
+  std::vector<OutputBuffer> buffers_;
   Parameters parameters_;
 };
 

@@ -11,7 +11,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,13 +21,17 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/pieces.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/tensor.h"
 
 namespace inferwire {
 inline namespace v0 {
 
-/// One output tensor. Immutable; copies share the elements.
+/// One output tensor. Immutable; copies share the elements. Reading is safe from several threads at once.
+///
+/// The elements stay in the pieces in which they came from the transport. They are put together, once, when bytes() or
+/// strings() is asked for and they are not: in one piece, and aligned for their type.
 class InferOutput {
  public:
   const std::string& name() const { return name_; }
@@ -34,18 +40,69 @@ class InferOutput {
   /// How many elements.
   std::size_t size() const { return size_; }
   /// The elements as they lie in memory: little-endian, row-major, aligned for their type. Empty for BYTES.
-  std::span<const std::byte> bytes() const { return bytes_; }
+  std::span<const std::byte> bytes() const {
+    if (apart_ == nullptr || datatype_ == DataType::kBytes) return bytes_;
+    std::call_once(apart_->once, [this] {
+      apart_->together.reset(new std::uint64_t[(apart_->pieces.size() + 7) / 8]);
+      apart_->pieces.CopyTo(reinterpret_cast<std::byte*>(apart_->together.get()));
+    });
+    return {reinterpret_cast<const std::byte*>(apart_->together.get()), apart_->pieces.size()};
+  }
   /// The elements of a BYTES tensor.
-  std::span<const std::string_view> strings() const { return strings_; }
+  std::span<const std::string_view> strings() const {
+    if (apart_ == nullptr || datatype_ != DataType::kBytes) return strings_;
+    std::call_once(apart_->once, [this] { apart_->Split(size_); });
+    return apart_->strings;
+  }
+  /// The elements in the pieces in which they came, in order; an element may begin in one and end in the next. As
+  /// bytes(), and for BYTES each element behind its length (4 bytes, little-endian).
+  std::vector<std::span<const std::byte>> chunks() const {
+    std::vector<std::span<const std::byte>> out;
+    if (apart_ == nullptr) {
+      if (!bytes_.empty()) out.push_back(bytes_);
+    } else {
+      apart_->pieces.ForEach([&](std::span<const std::byte> piece) { out.push_back(piece); });
+    }
+    return out;
+  }
 
  private:
   friend class InferResult;
+
+  // Elements in pieces, and what was made of them.
+  struct Apart {
+    explicit Apart(detail::Pieces from) : pieces(from) {}
+    // BYTES: views of the elements, which were checked; those that are in two pieces are copied.
+    void Split(std::size_t count) {
+      strings.reserve(count);
+      for (detail::Pieces rest = pieces; rest.size() > 0;) {
+        std::uint32_t length = 0;
+        rest.substr(0, 4).CopyTo(reinterpret_cast<std::byte*>(&length));
+        rest.remove_prefix(4);
+        const detail::Pieces element = rest.substr(0, length);
+        if (const auto whole = element.Whole()) {
+          strings.emplace_back(reinterpret_cast<const char*>(whole->data()), whole->size());
+        } else {
+          strings.emplace_back(copies.emplace_back(element.ToString()));
+        }
+        rest.remove_prefix(length);
+      }
+    }
+
+    const detail::Pieces pieces;
+    std::once_flag once;
+    std::unique_ptr<std::uint64_t[]> together;  // aligned for any element
+    std::vector<std::string_view> strings;
+    std::deque<std::string> copies;
+  };
+
   std::string name_;
   DataType datatype_ = DataType::kBytes;
   Shape shape_;
   std::size_t size_ = 0;
   std::span<const std::byte> bytes_;
   std::span<const std::string_view> strings_;
+  std::shared_ptr<Apart> apart_;  // in place of the spans
   std::shared_ptr<const void> owner_;
 };
 
@@ -88,17 +145,59 @@ class InferResult {
       return Refuse(
           absl::InvalidArgumentError(detail::Cat("output '", output.name_, "': a BOOL element is neither 0 nor 1")));
     }
-    const auto kept = std::make_shared<const std::string>(std::move(bytes));
-    output.bytes_ = std::as_bytes(std::span<const char>(*kept));
+    struct Kept {
+      std::string bytes;
+      detail::Pieces::Piece piece;
+    };
+    const auto kept = std::make_shared<Kept>(Kept{std::move(bytes), {}});
+    kept->piece = std::as_bytes(std::span<const char>(kept->bytes));
+    if (!kept->bytes.empty()) Keep(output, detail::Pieces({&kept->piece, 1}));
     output.owner_ = kept;
-    if (reinterpret_cast<std::uintptr_t>(kept->data()) % width != 0) {
-      // Strings need not be aligned for numbers: moved to where they are.
-      const auto aligned = std::make_shared<std::vector<std::uint64_t>>((kept->size() + 7) / 8);
-      std::memcpy(aligned->data(), kept->data(), kept->size());
-      output.bytes_ = std::as_bytes(std::span<const std::uint64_t>(*aligned)).first(kept->size());
-      output.owner_ = aligned;
-    }
     End(std::move(output));
+  }
+
+  /// Adds an output of any datatype in the layout of InferOutput::chunks(). `owner` keeps the bytes, which are checked
+  /// first.
+  void AddPieces(std::string name, DataType datatype, detail::Pieces raw, Shape shape,
+                 std::shared_ptr<const void> owner) {
+    const std::size_t width = ElementSize(datatype);
+    const absl::StatusOr<std::size_t> size = width == 0 ? CountStrings(raw) : raw.size() / width;
+    InferOutput output = Begin(std::move(name), datatype, std::move(shape), size.ok() ? *size : 0);
+    if (!size.ok()) {
+      return Refuse(absl::InvalidArgumentError(
+          detail::Cat("output '", output.name_, "': ", detail::ToStd(size.status().message()))));
+    }
+    if (width != 0 && raw.size() % width != 0) {
+      return Refuse(absl::InvalidArgumentError(detail::Cat("output '", output.name_, "': ", raw.size(),
+                                                           " bytes are no whole number of ", DataTypeName(datatype),
+                                                           " elements")));
+    }
+    if (datatype == DataType::kBool) {
+      bool legal = true;
+      raw.ForEach([&](std::span<const std::byte> piece) {
+        legal = legal && std::all_of(piece.begin(), piece.end(), [](std::byte b) { return b <= std::byte{1}; });
+      });
+      if (!legal) {
+        return Refuse(
+            absl::InvalidArgumentError(detail::Cat("output '", output.name_, "': a BOOL element is neither 0 nor 1")));
+      }
+    }
+    Keep(output, raw);
+    output.owner_ = std::move(owner);
+    End(std::move(output));
+  }
+
+  /// Copies an output to memory of the caller's, which the output then refers to. NOT_FOUND or INVALID_ARGUMENT, naming
+  /// what there is.
+  absl::Status Move(std::string_view name, DataType datatype, std::span<std::byte> to) {
+    const absl::StatusOr<const InferOutput*> found = Find(name);
+    if (!found.ok()) return found.status();
+    if (absl::Status status = Copy(**found, datatype, to); !status.ok()) return status;
+    InferOutput& output = outputs_[static_cast<std::size_t>(*found - outputs_.data())];
+    output.apart_ = nullptr;
+    output.bytes_ = to;
+    output.owner_ = nullptr;
+    return absl::OkStatus();
   }
 
   /// Whether all that was added is well formed.
@@ -107,9 +206,11 @@ class InferResult {
   const std::vector<InferOutput>& outputs() const { return outputs_; }
   /// NOT_FOUND naming the outputs there are.
   absl::StatusOr<const InferOutput*> Find(std::string_view name) const {
-    std::string names;
     for (const InferOutput& output : outputs_) {
       if (output.name() == name) return &output;
+    }
+    std::string names;
+    for (const InferOutput& output : outputs_) {
       names += detail::Cat(names.empty() ? "'" : ", '", output.name(), "'");
     }
     return absl::NotFoundError(detail::Cat("no output '", name, "'; there is ", names.empty() ? "none" : names));
@@ -122,10 +223,7 @@ class InferResult {
   absl::StatusOr<std::span<const T>> Get(std::string_view name) const {
     const absl::StatusOr<const InferOutput*> output = Find(name);
     if (!output.ok()) return output.status();
-    if ((*output)->datatype() != DataTypeOf<T>) {
-      return absl::InvalidArgumentError(detail::Cat("output '", name, "' is ", DataTypeName((*output)->datatype()),
-                                                    "; expected ", DataTypeName(DataTypeOf<T>)));
-    }
+    if (absl::Status status = Expect(**output, DataTypeOf<T>); !status.ok()) return status;
     if constexpr (std::is_same_v<T, std::string_view>) {
       return (*output)->strings();
     } else {
@@ -137,14 +235,9 @@ class InferResult {
   template <TensorElement T>
     requires(std::is_trivially_copyable_v<T> && !std::is_same_v<T, std::string_view>)
   absl::Status CopyTo(std::string_view name, std::span<T> to) const {
-    const absl::StatusOr<std::span<const T>> from = Get<T>(name);
-    if (!from.ok()) return from.status();
-    if (from->size() != to.size()) {
-      return absl::InvalidArgumentError(
-          detail::Cat("output '", name, "' has ", from->size(), " elements, but there is room for ", to.size()));
-    }
-    std::copy(from->begin(), from->end(), to.begin());
-    return absl::OkStatus();
+    const absl::StatusOr<const InferOutput*> output = Find(name);
+    if (!output.ok()) return output.status();
+    return Copy(**output, DataTypeOf<T>, std::as_writable_bytes(to));
   }
 
   const std::string& model() const { return model_; }
@@ -164,6 +257,51 @@ class InferResult {
     std::vector<std::string_view> views;
   };
 
+  static absl::Status Expect(const InferOutput& output, DataType datatype) {
+    if (output.datatype() == datatype) return absl::OkStatus();
+    return absl::InvalidArgumentError(detail::Cat("output '", output.name(), "' is ", DataTypeName(output.datatype()),
+                                                  "; expected ", DataTypeName(datatype)));
+  }
+  static absl::Status Copy(const InferOutput& output, DataType datatype, std::span<std::byte> to) {
+    if (absl::Status status = Expect(output, datatype); !status.ok()) return status;
+    const std::size_t width = ElementSize(datatype);
+    if (output.size() * width != to.size()) {
+      return absl::InvalidArgumentError(detail::Cat("output '", output.name(), "' has ", output.size(),
+                                                    " elements, but there is room for ", to.size() / width));
+    }
+    if (output.apart_ != nullptr) {
+      output.apart_->pieces.CopyTo(to.data());
+    } else if (!to.empty()) {
+      std::memcpy(to.data(), output.bytes_.data(), to.size());
+    }
+    return absl::OkStatus();
+  }
+  // What lies in one piece, and aligned, is read where it is.
+  static void Keep(InferOutput& output, detail::Pieces raw) {
+    const auto whole = raw.Whole();
+    const std::size_t width = ElementSize(output.datatype_);
+    if (whole.has_value() && width != 0 && reinterpret_cast<std::uintptr_t>(whole->data()) % width == 0) {
+      output.bytes_ = *whole;
+    } else {
+      output.apart_ = std::make_shared<InferOutput::Apart>(raw);
+    }
+  }
+  // Each element is a length of 4 bytes and then that many.
+  static absl::StatusOr<std::size_t> CountStrings(detail::Pieces raw) {
+    std::size_t count = 0;
+    for (; raw.size() > 0; ++count) {
+      std::uint32_t length = 0;
+      if (raw.size() < 4) return absl::InvalidArgumentError(detail::Cat(raw.size(), " bytes are left over"));
+      raw.substr(0, 4).CopyTo(reinterpret_cast<std::byte*>(&length));
+      raw.remove_prefix(4);
+      if (length > raw.size()) {
+        return absl::InvalidArgumentError(
+            detail::Cat("an element claims ", length, " bytes where ", raw.size(), " are left"));
+      }
+      raw.remove_prefix(length);
+    }
+    return count;
+  }
   static InferOutput Begin(std::string name, DataType datatype, Shape shape, std::size_t size) {
     InferOutput output;
     output.name_ = std::move(name);

@@ -86,11 +86,11 @@ constexpr std::size_t ElementSize(DataType type) { return detail::kDataTypes[sta
 
 /// The datatype of that name. INVALID_ARGUMENT naming what was given and what there is.
 inline absl::StatusOr<DataType> ParseDataType(std::string_view name) {
-  std::string known;
   for (const detail::DataTypeRow& row : detail::kDataTypes) {
     if (row.name == name) return row.type;
-    known += detail::Cat(known.empty() ? "" : ", ", row.name);
   }
+  std::string known;
+  for (const detail::DataTypeRow& row : detail::kDataTypes) known += detail::Cat(known.empty() ? "" : ", ", row.name);
   return absl::InvalidArgumentError(detail::Cat("unknown datatype '", name, "'; expected one of ", known));
 }
 

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A received message, held in the pieces in which it came for those who refer to them.
+#ifndef INFERWIRE_WIRE_ARRIVED_H_
+#define INFERWIRE_WIRE_ARRIVED_H_
+
+#include <absl/container/inlined_vector.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/slice.h>
+
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "inferwire/detail/pieces.h"
+#include "inferwire/wire/message.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace wire {
+
+/// Shares the bytes of a reply. bytes() refers to it.
+class Arrived {
+ public:
+  explicit Arrived(Reply& reply) {
+    if (grpc::Slice single; reply.buffer().TrySingleSlice(&single).ok()) {
+      Add(std::move(single));
+    } else if (std::vector<grpc::Slice> slices; reply.buffer().Dump(&slices).ok()) {
+      slices_.reserve(slices.size());
+      pieces_.reserve(slices.size());
+      for (grpc::Slice& slice : slices) Add(std::move(slice));
+    }
+    // Short slices hold their bytes themselves, and have come to rest now.
+    for (const grpc::Slice& slice : slices_) {
+      pieces_.push_back(std::as_bytes(std::span(slice.begin(), slice.size())));
+    }
+  }
+  Arrived(const Arrived&) = delete;
+  Arrived& operator=(const Arrived&) = delete;
+
+  detail::Pieces bytes() const { return detail::Pieces(pieces_); }
+
+ private:
+  void Add(grpc::Slice slice) {
+    if (slice.size() > 0) slices_.push_back(std::move(slice));
+  }
+
+  absl::InlinedVector<grpc::Slice, 1> slices_;
+  absl::InlinedVector<detail::Pieces::Piece, 1> pieces_;
+};
+
+}  // namespace wire
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_WIRE_ARRIVED_H_
