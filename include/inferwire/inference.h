@@ -184,6 +184,14 @@ class InferenceClient {
     if (!reply.ok()) return reply.status();
     return C::Decode(*std::move(reply));
   }
+  /// Asks the server what it is. FAILED_PRECONDITION where it says that it speaks another dialect, whose messages would
+  /// be misread; naming the contract to use.
+  absl::Status CheckDialect(CallOptions options = {}) const
+    requires KnowsServers<C>
+  {
+    const absl::StatusOr<ServerMetadata> server = Metadata(std::move(options));
+    return server.ok() ? C::CheckServer(*server) : server.status();
+  }
 
   const Client& client() const { return client_; }
 

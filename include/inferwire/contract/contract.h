@@ -6,12 +6,16 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
+#include <absl/time/time.h>
 
 #include <concepts>
+#include <string_view>
 #include <utility>
 
+#include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
+#include "inferwire/model_metadata.h"
 #include "inferwire/rpc.h"
 
 namespace inferwire {
@@ -43,6 +47,44 @@ template <class C>
 concept KnowsDraining = requires(const absl::Status& status) {
   { C::Draining(status) } -> std::same_as<bool>;
 };
+
+/// C::CheckServer says, by what a server tells of itself, whether it speaks this contract and not one that looks alike.
+template <class C>
+concept KnowsServers = requires(const ServerMetadata& server) {
+  { C::CheckServer(server) } -> std::same_as<absl::Status>;
+};
+
+/// For contracts that carry a model, its inputs' elements and little else: INVALID_ARGUMENT naming the first thing that
+/// a request has beside them. Version, id and outputs by name are left to the contract.
+inline absl::Status CarriesOnlyTensors(const InferRequest& request, std::string_view contract) {
+  const auto cannot = [&](std::string_view what) {
+    return absl::InvalidArgumentError(detail::Cat(contract, " cannot carry ", what));
+  };
+  if (!request.parameters().empty()) {
+    return cannot(detail::Cat("parameters, but '", request.parameters().begin()->first, "' was given"));
+  }
+  if (request.priority() != 0) return cannot(detail::Cat("a priority, but ", request.priority(), " was given"));
+  if (request.queue_timeout() != absl::ZeroDuration()) {
+    return cannot(detail::Cat("a queue timeout, but ", absl::FormatDuration(request.queue_timeout()), " was given"));
+  }
+  if (request.sequence().has_id()) return cannot("a step of a sequence, but one was given");
+  for (const InferInput& input : request.inputs()) {
+    if (input.placement().has_value()) {
+      return cannot(
+          detail::Cat("shared memory, but input '", input.name(), "' lies in '", input.placement()->region, "'"));
+    }
+    if (!input.parameters().empty()) {
+      return cannot(
+          detail::Cat("parameters, but input '", input.name(), "' has '", input.parameters().begin()->first, "'"));
+    }
+  }
+  for (const RequestedOutput& output : request.outputs()) {
+    if (output.placement.has_value() || output.classification != 0 || !output.parameters.empty()) {
+      return cannot(detail::Cat("how output '", output.name, "' is wanted"));
+    }
+  }
+  return absl::OkStatus();
+}
 
 /// C::StreamInfer names a method that streams its answers; it takes the same request.
 template <class C>

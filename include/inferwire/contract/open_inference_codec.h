@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Inference in the Open Inference Protocol's messages, the same in every dialect: requests written, answers read.
+#ifndef INFERWIRE_CONTRACT_OPEN_INFERENCE_CODEC_H_
+#define INFERWIRE_CONTRACT_OPEN_INFERENCE_CODEC_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "inferwire/contract/open_inference.pb.h"
+#include "inferwire/contract/open_inference_parameters.h"
+#include "inferwire/detail/text.h"
+#include "inferwire/infer_request.h"
+#include "inferwire/infer_result.h"
+#include "inferwire/tensor.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+/// Requests carry raw contents; answers may be raw or typed.
+class OpenInferenceCodec {
+ public:
+  /// All of a request but the elements of its inputs. INVALID_ARGUMENT for what the protocol cannot say.
+  static absl::StatusOr<open_inference::ModelInferRequest> EncodeHeader(const InferRequest& request) {
+    open_inference::ModelInferRequest out;
+    out.set_model_name(request.model());
+    out.set_model_version(request.version());
+    out.set_id(request.id());
+    absl::Status status = OpenInferenceParameters::Fill(request, *out.mutable_parameters());
+    for (const RequestedOutput& output : request.outputs()) {
+      auto* const tensor = out.add_outputs();
+      tensor->set_name(output.name);
+      status.Update(OpenInferenceParameters::Fill(output, *tensor->mutable_parameters()));
+    }
+    for (const InferInput& input : request.inputs()) {
+      auto* const tensor = out.add_inputs();
+      tensor->set_name(input.name());
+      tensor->set_datatype(std::string(DataTypeName(input.datatype())));
+      tensor->mutable_shape()->Add(input.shape().begin(), input.shape().end());
+      status.Update(OpenInferenceParameters::Fill(input, *tensor->mutable_parameters()));
+    }
+    if (!status.ok()) return status;
+    return out;
+  }
+
+  /// The whole request. An input in shared memory has no raw contents.
+  static absl::StatusOr<open_inference::ModelInferRequest> Encode(const InferRequest& request) {
+    absl::StatusOr<open_inference::ModelInferRequest> out = EncodeHeader(request);
+    if (!out.ok()) return out;
+    for (const InferInput& input : request.inputs()) {
+      if (input.placement().has_value()) continue;
+      std::string* const raw = out->add_raw_input_contents();
+      if (input.datatype() == DataType::kBytes) {
+        if (absl::Status status = AppendStrings(input, *raw); !status.ok()) return status;
+      } else {
+        raw->assign(reinterpret_cast<const char*>(input.bytes().data()), input.bytes().size());
+      }
+    }
+    return out;
+  }
+
+  /// INTERNAL, naming the output and what is wrong with it, where the server contradicts itself.
+  static absl::StatusOr<InferResult> Decode(open_inference::ModelInferResponse&& response) {
+    InferResult result;
+    result.set_model(std::string(response.model_name()));
+    result.set_version(std::string(response.model_version()));
+    result.set_id(std::string(response.id()));
+    for (const auto& [key, value] : response.parameters()) {
+      if (value.parameter_choice_case() != open_inference::InferParameter::PARAMETER_CHOICE_NOT_SET) {
+        result.set_parameter(std::string(key), OpenInferenceParameters::Get(value));
+      }
+    }
+    const bool raw = response.raw_output_contents_size() > 0;
+    if (raw && response.raw_output_contents_size() != response.outputs_size()) {
+      return Broken(
+          detail::Cat(response.outputs_size(), " outputs but ", response.raw_output_contents_size(), " raw contents"));
+    }
+    for (int i = 0; i < response.outputs_size(); ++i) {
+      auto& output = *response.mutable_outputs(i);
+      absl::Status status =
+          output.has_contents() && raw
+              ? Broken(detail::Cat("output '", std::string_view(output.name()), "' has raw and typed contents"))
+              : DecodeOutput(output, raw ? response.mutable_raw_output_contents(i) : nullptr, result);
+      if (!status.ok()) return status;
+    }
+    if (!result.status().ok()) return Broken(detail::ToStd(result.status().message()));
+    return result;
+  }
+
+ private:
+  using OutputTensor = open_inference::ModelInferResponse::InferOutputTensor;
+
+  static absl::Status Broken(std::string_view what) {
+    return absl::InternalError(detail::Cat("the server's answer contradicts itself: ", what));
+  }
+
+  template <class Dimensions>
+  static Shape ShapeOf(const Dimensions& dimensions) {
+    return Shape(std::span<const std::int64_t>(dimensions.data(), static_cast<std::size_t>(dimensions.size())));
+  }
+
+  // Raw BYTES: each element behind its length, 4 bytes little-endian.
+  static absl::Status AppendStrings(const InferInput& input, std::string& raw) {
+    std::size_t size = 0;
+    for (const std::string& element : input.strings()) {
+      if (element.size() > (std::numeric_limits<std::uint32_t>::max)()) {
+        return absl::InvalidArgumentError(detail::Cat("input '", input.name(), "': an element of ", element.size(),
+                                                      " bytes; a BYTES element has at most 4294967295"));
+      }
+      size += 4 + element.size();
+    }
+    raw.reserve(size);
+    for (const std::string& element : input.strings()) {
+      const auto length = static_cast<std::uint32_t>(element.size());
+      char prefix[4];
+      std::memcpy(prefix, &length, 4);
+      raw.append(prefix, 4).append(element);
+    }
+    return absl::OkStatus();
+  }
+
+  static absl::Status DecodeOutput(OutputTensor& output, std::string* raw, InferResult& result) {
+    const std::string name(output.name());
+    const absl::StatusOr<DataType> datatype = ParseDataType(std::string_view(output.datatype()));
+    if (!datatype.ok()) return Broken(detail::Cat("output '", name, "': ", detail::ToStd(datatype.status().message())));
+    Shape shape = ShapeOf(output.shape());
+    const absl::StatusOr<std::int64_t> count = ElementCount(shape);
+    if (!count.ok()) return Broken(detail::Cat("output '", name, "': ", detail::ToStd(count.status().message())));
+    if (output.parameters().contains("shared_memory_region"))
+      return DecodePlaced(output, *datatype, shape, *count, result);
+    if (raw == nullptr) return DecodeTyped(name, *datatype, std::move(shape), *output.mutable_contents(), result);
+    if (*datatype != DataType::kBytes) {
+      const std::uint64_t width = ElementSize(*datatype);
+      if (raw->size() % width != 0 || raw->size() / width != static_cast<std::uint64_t>(*count)) {
+        return Broken(detail::Cat("output '", name, "': ", output.datatype(), " ", shape.ToString(), " does not take ",
+                                  raw->size(), " bytes"));
+      }
+      result.AddBytes(name, *datatype, std::move(*raw), std::move(shape));
+      return absl::OkStatus();
+    }
+    return DecodeStrings(name, std::move(shape), *count, *raw, result);
+  }
+
+  // Its elements are not here. Where they are was the request's choice; that the answer agrees is the reader's to
+  // check.
+  static absl::Status DecodePlaced(const OutputTensor& output, DataType datatype, Shape shape, std::int64_t count,
+                                   InferResult& result) {
+    const auto number = [&](const char* key, std::int64_t otherwise) {
+      const auto found = output.parameters().find(key);
+      return found == output.parameters().end() ? otherwise : found->second.int64_param();
+    };
+    const std::uint64_t width = ElementSize(datatype);
+    if (width != 0 && static_cast<std::uint64_t>(count) > (std::numeric_limits<std::int64_t>::max)() / width) {
+      return Broken(detail::Cat("output '", std::string_view(output.name()), "': ", shape.ToString(),
+                                " is larger than any shared-memory region"));
+    }
+    const std::int64_t byte_size = number("shared_memory_byte_size", count * static_cast<std::int64_t>(width));
+    const std::int64_t offset = number("shared_memory_offset", 0);
+    if (byte_size < 0 || offset < 0) {
+      return Broken(detail::Cat("output '", std::string_view(output.name()), "': ", byte_size, " bytes at ", offset,
+                                " of a shared-memory region"));
+    }
+    result.AddPlaced({std::string(output.name()),
+                      datatype,
+                      std::move(shape),
+                      {std::string(output.parameters().at("shared_memory_region").string_param()),
+                       static_cast<std::uint64_t>(byte_size), static_cast<std::uint64_t>(offset)}});
+    return absl::OkStatus();
+  }
+
+  static absl::Status DecodeStrings(const std::string& name, Shape shape, std::int64_t count, std::string_view raw,
+                                    InferResult& result) {
+    std::vector<std::string> elements;
+    // Every element has a prefix of 4 bytes, so this allocates no more than what arrived can fill.
+    if (static_cast<std::uint64_t>(count) > raw.size() / 4) {
+      return Broken(
+          detail::Cat("output '", name, "': BYTES ", shape.ToString(), " does not fit in ", raw.size(), " bytes"));
+    }
+    for (std::size_t at = 0; at < raw.size();) {
+      std::uint32_t length = 0;
+      if (raw.size() - at < 4)
+        return Broken(detail::Cat("output '", name, "': ", raw.size() - at, " bytes are left over"));
+      std::memcpy(&length, raw.data() + at, 4);
+      at += 4;
+      if (length > raw.size() - at) {
+        return Broken(detail::Cat("output '", name, "': an element claims ", length, " bytes where ", raw.size() - at,
+                                  " are left"));
+      }
+      if (elements.size() == static_cast<std::uint64_t>(count)) {
+        return Broken(detail::Cat("output '", name, "': more elements than BYTES ", shape.ToString(), " holds"));
+      }
+      elements.emplace_back(raw.substr(at, length));
+      at += length;
+    }
+    result.Add(name, std::move(elements), std::move(shape));
+    return absl::OkStatus();
+  }
+
+  // Typed contents: the small integers share fields of 32 bits, and the 16-bit floats have none.
+  static absl::Status DecodeTyped(const std::string& name, DataType datatype, Shape shape,
+                                  open_inference::InferTensorContents& contents, InferResult& result) {
+    switch (datatype) {
+      case DataType::kBool:
+        result.Add(name, std::vector<bool>(contents.bool_contents().begin(), contents.bool_contents().end()),
+                   std::move(shape));
+        return absl::OkStatus();
+      case DataType::kInt8:
+        return AddNarrow<std::int8_t>(name, contents.int_contents(), std::move(shape), result);
+      case DataType::kInt16:
+        return AddNarrow<std::int16_t>(name, contents.int_contents(), std::move(shape), result);
+      case DataType::kInt32:
+        return AddNarrow<std::int32_t>(name, contents.int_contents(), std::move(shape), result);
+      case DataType::kInt64:
+        return AddNarrow<std::int64_t>(name, contents.int64_contents(), std::move(shape), result);
+      case DataType::kUint8:
+        return AddNarrow<std::uint8_t>(name, contents.uint_contents(), std::move(shape), result);
+      case DataType::kUint16:
+        return AddNarrow<std::uint16_t>(name, contents.uint_contents(), std::move(shape), result);
+      case DataType::kUint32:
+        return AddNarrow<std::uint32_t>(name, contents.uint_contents(), std::move(shape), result);
+      case DataType::kUint64:
+        return AddNarrow<std::uint64_t>(name, contents.uint64_contents(), std::move(shape), result);
+      case DataType::kFp32:
+        return AddNarrow<float>(name, contents.fp32_contents(), std::move(shape), result);
+      case DataType::kFp64:
+        return AddNarrow<double>(name, contents.fp64_contents(), std::move(shape), result);
+      case DataType::kBytes: {
+        std::vector<std::string> elements;
+        elements.reserve(static_cast<std::size_t>(contents.bytes_contents_size()));
+        for (std::string& element : *contents.mutable_bytes_contents()) elements.push_back(std::move(element));
+        result.Add(name, std::move(elements), std::move(shape));
+        return absl::OkStatus();
+      }
+      case DataType::kFp16:
+      case DataType::kBf16:
+        break;
+    }
+    return Broken(detail::Cat("output '", name, "': ", DataTypeName(datatype), " exists only as raw contents"));
+  }
+
+  template <class T, class Field>
+  static absl::Status AddNarrow(const std::string& name, const Field& field, Shape shape, InferResult& result) {
+    std::vector<T> elements;
+    elements.reserve(static_cast<std::size_t>(field.size()));
+    for (const auto value : field) {
+      if constexpr (std::is_integral_v<T>) {
+        if (!std::in_range<T>(value)) {
+          return Broken(detail::Cat("output '", name, "': ", value, " is no ", DataTypeName(DataTypeOf<T>)));
+        }
+      }
+      elements.push_back(static_cast<T>(value));
+    }
+    result.Add(name, std::move(elements), std::move(shape));
+    return absl::OkStatus();
+  }
+};
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_CONTRACT_OPEN_INFERENCE_CODEC_H_
