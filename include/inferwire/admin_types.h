@@ -24,7 +24,7 @@ struct TensorConfig {
   std::optional<DataType> datatype;  ///< unset where the configuration leaves it open
   Shape shape;                       ///< without the batch dimension; -1 is any size
   bool optional = false;             ///< an input that may be left out
-  std::string label_file;            ///< an output's labels, which a classification answers with
+  std::string label_file = "";       ///< an output's labels, which a classification answers with
 };
 
 struct ModelConfig {
@@ -101,29 +101,29 @@ struct RepositoryModel {
 
 /// How a model is loaded.
 struct LoadOptions {
-  std::string repository;  ///< empty: whichever has the model
-  std::string config;      ///< JSON in place of the repository's configuration; empty: the repository's
+  std::string repository = "";  ///< empty: whichever has the model
+  std::string config = "";      ///< JSON in place of the repository's configuration; empty: the repository's
   /// Contents of files in place of the repository's, by path ("1/model.onnx"). All of the model's files are given then,
   /// and a configuration.
-  std::map<std::string, std::string> files;
+  std::map<std::string, std::string> files = {};
 };
 
 struct UnloadOptions {
-  std::string repository;   ///< empty: whichever has the model
-  bool dependents = false;  ///< also the models that it was made of
+  std::string repository = "";  ///< empty: whichever has the model
+  bool dependents = false;      ///< also the models that it was made of
 };
 
 /// A region of system shared memory that a server knows.
 struct SystemSharedMemory {
-  std::string name;
-  std::string key;  ///< as shm_open takes it
+  std::string name = "";
+  std::string key = "";  ///< as shm_open takes it
   std::uint64_t offset = 0;
   std::uint64_t byte_size = 0;
 };
 
 /// A region of a CUDA device's memory that a server knows.
 struct CudaSharedMemory {
-  std::string name;
+  std::string name = "";
   std::uint64_t device = 0;
   std::uint64_t byte_size = 0;
 };

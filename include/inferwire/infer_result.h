@@ -49,12 +49,12 @@ class InferOutput {
   std::shared_ptr<const void> owner_;
 };
 
-/// An output whose elements the server has put into shared memory, where the request asked for them.
+/// An output that came without elements, since the server has put them into shared memory. Servers need not say where:
+/// it is where the request asked for it.
 struct PlacedOutput {
   std::string name;
   DataType datatype = DataType::kBytes;
   Shape shape;
-  SharedMemoryPlacement placement;  ///< `byte_size` is what the elements take
 };
 
 /// What a model answered. A value; copies share the elements. Reading is safe from several threads at once; what Get
@@ -121,7 +121,7 @@ class InferResult {
   const absl::Status& status() const { return status_; }
 
   const std::vector<InferOutput>& outputs() const { return outputs_; }
-  /// The outputs that are in shared memory; SharedMemoryRegion::Read gives their elements.
+  /// The outputs that are in shared memory; SharedTensor::Read gives their elements.
   const std::vector<PlacedOutput>& placed_outputs() const { return placed_; }
   /// NOT_FOUND naming the outputs there are.
   absl::StatusOr<const InferOutput*> Find(std::string_view name) const {
@@ -133,7 +133,7 @@ class InferResult {
     for (const PlacedOutput& output : placed_) {
       if (output.name != name) continue;
       return absl::FailedPreconditionError(
-          detail::Cat("output '", name, "' is in the shared-memory region '", output.placement.region, "'"));
+          detail::Cat("output '", name, "' is in shared memory, where the request asked for it"));
     }
     return absl::NotFoundError(detail::Cat("no output '", name, "'; there is ", names.empty() ? "none" : names));
   }

@@ -7,6 +7,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -22,14 +23,24 @@ namespace inferwire {
 inline namespace v0 {
 namespace detail {
 
-/// A received message of a contract as the neutral result.
-template <class C, class Response>
+/// A received message of a contract as the neutral result. `Placed`: the request asked for outputs in shared memory.
+template <class C, class Response, bool Placed = false>
 absl::StatusOr<InferResult> DecodeResult(wire::Reply&& reply) {
   absl::StatusOr<Response> response = wire::Decode<Response>(std::move(reply));
   if (!response.ok()) return response.status();
   absl::StatusOr<InferResult> result = C::Decode(*std::move(response));
-  if (result.ok() && !result->status().ok()) return absl::InternalError(result->status().message());
+  if (!result.ok()) return result;
+  if (!result->status().ok()) return absl::InternalError(result->status().message());
+  if (!Placed && !result->placed_outputs().empty()) {
+    return absl::InternalError(Cat("the server's answer contradicts itself: output '",
+                                   result->placed_outputs().front().name, "' came without elements"));
+  }
   return result;
+}
+
+inline bool HasPlacedOutputs(const InferRequest& request) {
+  const auto& outputs = request.outputs();
+  return std::any_of(outputs.begin(), outputs.end(), [](const auto& output) { return output.placement.has_value(); });
 }
 
 template <class C>
@@ -85,14 +96,24 @@ class Model {
 
   /// Calls and waits: `model.Infer({{"image", std::span<const float>(pixels), {1, 64}}})`.
   absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
-    return client_.CallAs<InferResult, detail::DecodeResult<C, typename C::Infer::Response>>(
-        C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
+    using Response = typename C::Infer::Response;
+    if (detail::HasPlacedOutputs(request)) {
+      return client_.CallAs<InferResult, detail::DecodeResult<C, Response, true>>(
+          C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
+    }
+    return client_.CallAs<InferResult, detail::DecodeResult<C, Response>>(C::Infer::path(), Encode(request),
+                                                                          std::move(options), detail::DrainingOf<C>());
   }
 
   /// Calls and returns at once; the future has the result.
   Future<InferResult> AsyncInfer(InferRequest request, CallOptions options = {}) const {
-    return client_.AsyncAs<InferResult, detail::DecodeResult<C, typename C::Infer::Response>>(
-        C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
+    using Response = typename C::Infer::Response;
+    if (detail::HasPlacedOutputs(request)) {
+      return client_.AsyncAs<InferResult, detail::DecodeResult<C, Response, true>>(
+          C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
+    }
+    return client_.AsyncAs<InferResult, detail::DecodeResult<C, Response>>(C::Infer::path(), Encode(request),
+                                                                           std::move(options), detail::DrainingOf<C>());
   }
 
   /// The results as a stream, for contracts that have one.

@@ -57,6 +57,24 @@ class SharedMapping {
   std::size_t size_;
 };
 
+/// How many elements an output has that came without them.
+inline absl::StatusOr<std::uint64_t> PlacedCount(const InferResult& result, std::string_view output,
+                                                 DataType datatype) {
+  for (const PlacedOutput& placed : result.placed_outputs()) {
+    if (placed.name != output) continue;
+    if (placed.datatype != datatype) {
+      return absl::InvalidArgumentError(
+          Cat("output '", output, "' is ", DataTypeName(placed.datatype), "; expected ", DataTypeName(datatype)));
+    }
+    const absl::StatusOr<std::int64_t> count = ElementCount(placed.shape);
+    if (!count.ok()) return absl::InternalError(count.status().message());
+    return static_cast<std::uint64_t>(*count);
+  }
+  const auto found = result.Find(output);
+  if (!found.ok()) return found.status();
+  return absl::InvalidArgumentError(Cat("output '", output, "' came with the answer, not in shared memory"));
+}
+
 }  // namespace detail
 
 /// Elements of one type in a region. A small value; keeps the memory alive. Whoever fills or reads them does so while
@@ -74,6 +92,38 @@ class SharedTensor {
   /// These elements as the place of an output; the server may fill a part of them. The memory must stay until the call
   /// has completed.
   RequestedOutput Output(std::string name) const { return {.name = std::move(name), .placement = placement_}; }
+
+  /// The elements of an output that was asked for here: as many as its shape says, from the first. INVALID_ARGUMENT for
+  /// another datatype or an output that is elsewhere; INTERNAL where there is no room for what the server says.
+  absl::StatusOr<std::span<const T>> Read(const InferResult& result, std::string_view output) const {
+    const absl::StatusOr<std::uint64_t> count = detail::PlacedCount(result, output, DataTypeOf<T>);
+    if (!count.ok()) return count.status();
+    if (*count > elements_.size()) {
+      return absl::InternalError(detail::Cat("output '", output, "' has ", *count, " elements, but there is room for ",
+                                             elements_.size(), " in shared memory"));
+    }
+    return std::span<const T>(elements_).first(static_cast<std::size_t>(*count));
+  }
+  /// The same for BYTES; the views are into the region.
+  absl::StatusOr<std::vector<std::string_view>> ReadStrings(const InferResult& result, std::string_view output) const
+    requires std::is_same_v<T, std::byte>
+  {
+    const absl::StatusOr<std::uint64_t> count = detail::PlacedCount(result, output, DataType::kBytes);
+    if (!count.ok()) return count.status();
+    std::vector<std::string_view> strings;
+    std::string_view rest(reinterpret_cast<const char*>(elements_.data()), elements_.size());
+    while (strings.size() < *count) {
+      std::uint32_t length = 0;
+      if (rest.size() >= 4) std::memcpy(&length, rest.data(), 4);
+      if (rest.size() < 4 || length > rest.size() - 4) {
+        return absl::InternalError(detail::Cat("output '", output, "': ", *count, " elements of BYTES do not fit in ",
+                                               elements_.size(), " bytes of shared memory"));
+      }
+      strings.push_back(rest.substr(4, length));
+      rest.remove_prefix(4 + std::size_t{length});
+    }
+    return strings;
+  }
 
  private:
   friend class SharedMemoryRegion;
@@ -176,51 +226,7 @@ class SharedMemoryRegion {
   /// All room is free again. Nothing may be under way that uses it.
   void Clear() { used_ = 0; }
 
-  /// The elements of an output that a server has put here. The view is good until the memory is used for something
-  /// else. INVALID_ARGUMENT for another datatype or region; INTERNAL where the server says what cannot be.
-  template <TensorElement T>
-    requires std::is_trivially_copyable_v<T> && (!std::is_same_v<T, std::string_view>)
-  absl::StatusOr<std::span<const T>> Read(const InferResult& result, std::string_view output) const {
-    absl::StatusOr<Found> found = Find(result, output, DataTypeOf<T>);
-    if (!found.ok()) return found.status();
-    if (found->count > found->bytes.size() / sizeof(T)) {
-      return absl::InternalError(detail::Cat("output '", output, "': ", found->bytes.size(),
-                                             " bytes of shared memory are too few for ", found->count, " elements"));
-    }
-    if (reinterpret_cast<std::uintptr_t>(found->bytes.data()) % alignof(T) != 0) {
-      return absl::InvalidArgumentError(
-          detail::Cat("output '", output, "' lies in shared memory where no ", DataTypeName(DataTypeOf<T>), " can"));
-    }
-    const auto* const elements = reinterpret_cast<const T*>(found->bytes.data());
-    return std::span<const T>(elements, static_cast<std::size_t>(found->count));
-  }
-
-  /// The same for BYTES; the views are into the region.
-  absl::StatusOr<std::vector<std::string_view>> ReadStrings(const InferResult& result, std::string_view output) const {
-    absl::StatusOr<Found> found = Find(result, output, DataType::kBytes);
-    if (!found.ok()) return found.status();
-    std::vector<std::string_view> strings;
-    std::string_view rest(reinterpret_cast<const char*>(found->bytes.data()), found->bytes.size());
-    while (strings.size() < found->count) {
-      std::uint32_t length = 0;
-      if (rest.size() >= 4) std::memcpy(&length, rest.data(), 4);
-      if (rest.size() < 4 || length > rest.size() - 4) {
-        return absl::InternalError(detail::Cat("output '", output, "': ", found->count,
-                                               " elements of BYTES do not fit in ", found->bytes.size(),
-                                               " bytes of shared memory"));
-      }
-      strings.push_back(rest.substr(4, length));
-      rest.remove_prefix(4 + std::size_t{length});
-    }
-    return strings;
-  }
-
  private:
-  struct Found {
-    std::span<const std::byte> bytes;
-    std::uint64_t count;
-  };
-
   SharedMemoryRegion(std::string name, std::shared_ptr<const detail::SharedMapping> mapping)
       : name_(std::move(name)), mapping_(std::move(mapping)) {}
 
@@ -275,33 +281,6 @@ class SharedMemoryRegion {
   void Unlink() {
     if (!name_.empty()) shm_unlink(key().c_str());
     name_.clear();
-  }
-
-  absl::StatusOr<Found> Find(const InferResult& result, std::string_view output, DataType datatype) const {
-    for (const PlacedOutput& placed : result.placed_outputs()) {
-      if (placed.name != output) continue;
-      if (placed.datatype != datatype) {
-        return absl::InvalidArgumentError(detail::Cat("output '", output, "' is ", DataTypeName(placed.datatype),
-                                                      "; expected ", DataTypeName(datatype)));
-      }
-      const SharedMemoryPlacement& at = placed.placement;
-      if (at.region != name_) {
-        return absl::InvalidArgumentError(detail::Cat("output '", output, "' is in the shared-memory region '",
-                                                      at.region, "', not in '", name_, "'"));
-      }
-      const absl::StatusOr<std::int64_t> count = ElementCount(placed.shape);
-      if (!count.ok() || at.offset > size() || at.byte_size > size() - at.offset) {
-        return absl::InternalError(detail::Cat("output '", output, "': ", placed.shape.ToString(), " in ", at.byte_size,
-                                               " bytes at ", at.offset, " of a shared-memory region of ", size(),
-                                               " bytes"));
-      }
-      return Found{std::span<const std::byte>(bytes()).subspan(static_cast<std::size_t>(at.offset),
-                                                               static_cast<std::size_t>(at.byte_size)),
-                   static_cast<std::uint64_t>(*count)};
-    }
-    const auto found = result.Find(output);
-    if (!found.ok()) return found.status();
-    return absl::InvalidArgumentError(detail::Cat("output '", output, "' came with the answer, not in shared memory"));
   }
 
   std::string name_;

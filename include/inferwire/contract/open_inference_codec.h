@@ -70,7 +70,8 @@ class OpenInferenceCodec {
     return out;
   }
 
-  /// INTERNAL, naming the output and what is wrong with it, where the server contradicts itself.
+  /// INTERNAL, naming the output and what is wrong with it, where the server contradicts itself. An output without
+  /// elements is a PlacedOutput; whether one was asked for is the caller's to check.
   static absl::StatusOr<InferResult> Decode(open_inference::ModelInferResponse&& response) {
     InferResult result;
     result.set_model(std::string(response.model_name()));
@@ -137,8 +138,11 @@ class OpenInferenceCodec {
     Shape shape = ShapeOf(output.shape());
     const absl::StatusOr<std::int64_t> count = ElementCount(shape);
     if (!count.ok()) return Broken(detail::Cat("output '", name, "': ", detail::ToStd(count.status().message())));
-    if (output.parameters().contains("shared_memory_region"))
-      return DecodePlaced(output, *datatype, shape, *count, result);
+    // Triton leaves the entry of an output in shared memory empty and says no more; others name the region.
+    if (output.parameters().contains("shared_memory_region") || (raw != nullptr && raw->empty() && *count > 0)) {
+      result.AddPlaced({name, *datatype, std::move(shape)});
+      return absl::OkStatus();
+    }
     if (raw == nullptr) return DecodeTyped(name, *datatype, std::move(shape), *output.mutable_contents(), result);
     if (*datatype != DataType::kBytes) {
       const std::uint64_t width = ElementSize(*datatype);
@@ -150,33 +154,6 @@ class OpenInferenceCodec {
       return absl::OkStatus();
     }
     return DecodeStrings(name, std::move(shape), *count, *raw, result);
-  }
-
-  // Its elements are not here. Where they are was the request's choice; that the answer agrees is the reader's to
-  // check.
-  static absl::Status DecodePlaced(const OutputTensor& output, DataType datatype, Shape shape, std::int64_t count,
-                                   InferResult& result) {
-    const auto number = [&](const char* key, std::int64_t otherwise) {
-      const auto found = output.parameters().find(key);
-      return found == output.parameters().end() ? otherwise : found->second.int64_param();
-    };
-    const std::uint64_t width = ElementSize(datatype);
-    if (width != 0 && static_cast<std::uint64_t>(count) > (std::numeric_limits<std::int64_t>::max)() / width) {
-      return Broken(detail::Cat("output '", std::string_view(output.name()), "': ", shape.ToString(),
-                                " is larger than any shared-memory region"));
-    }
-    const std::int64_t byte_size = number("shared_memory_byte_size", count * static_cast<std::int64_t>(width));
-    const std::int64_t offset = number("shared_memory_offset", 0);
-    if (byte_size < 0 || offset < 0) {
-      return Broken(detail::Cat("output '", std::string_view(output.name()), "': ", byte_size, " bytes at ", offset,
-                                " of a shared-memory region"));
-    }
-    result.AddPlaced({std::string(output.name()),
-                      datatype,
-                      std::move(shape),
-                      {std::string(output.parameters().at("shared_memory_region").string_param()),
-                       static_cast<std::uint64_t>(byte_size), static_cast<std::uint64_t>(offset)}});
-    return absl::OkStatus();
   }
 
   static absl::Status DecodeStrings(const std::string& name, Shape shape, std::int64_t count, std::string_view raw,
