@@ -338,7 +338,8 @@ class ThenState final : public FutureState<U> {
   }
   Executor& executor() override { return source_->executor(); }
   bool NeedsExecutor() override { return true; }
-  bool Lends() const override { return source_->Lends(); }
+  /// A future that the continuation is to return may.
+  bool Lends() const override { return kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>> || source_->Lends(); }
   void AwaitReturn() override {
     source_->AwaitReturn();
     std::unique_lock lock(mutex_);

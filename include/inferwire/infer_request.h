@@ -6,19 +6,23 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
+#include <absl/time/time.h>
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "inferwire/detail/text.h"
@@ -45,6 +49,15 @@ concept ContiguousContainer = requires(const C& c) {
   typename C::value_type;
 };
 
+/// INVALID_ARGUMENT for a placement that is nowhere, or beyond what contracts can say. `what` has it.
+inline absl::Status CheckPlacement(std::string_view what, const SharedMemoryPlacement& placement) {
+  constexpr auto kMost = static_cast<std::uint64_t>((std::numeric_limits<std::int64_t>::max)());
+  if (placement.region.empty()) return absl::InvalidArgumentError(Cat(what, ": a shared-memory region has no name"));
+  if (placement.offset <= kMost && placement.byte_size <= kMost - placement.offset) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Cat(what, ": ", placement.byte_size, " bytes at ", placement.offset, " are beyond any shared-memory region"));
+}
+
 }  // namespace detail
 
 /// One input tensor: a name, elements, a shape. The elements are lent by a std::span, whose memory must stay until the
@@ -68,10 +81,20 @@ class InferInput {
     }
   }
 
+  /// A tensor that lies in shared memory, as it would be sent: no element of it travels. `keep`, if given, stays alive
+  /// as long as this input and its copies.
+  InferInput(std::string name, SharedMemoryPlacement placement, DataType datatype, Shape shape,
+             std::shared_ptr<const void> keep = nullptr)
+      : name_(std::move(name)),
+        shape_(std::move(shape)),
+        datatype_(datatype),
+        owner_(std::move(keep)),
+        placement_(std::move(placement)) {}
+
   const std::string& name() const { return name_; }
   DataType datatype() const { return datatype_; }
   const Shape& shape() const { return shape_; }
-  /// How many elements were given; `shape` says how many there should be.
+  /// How many elements were given; `shape` says how many there should be. 0 for those in shared memory.
   std::size_t size() const { return size_; }
   /// The elements as they lie in memory: little-endian, row-major. Empty for BYTES.
   std::span<const std::byte> bytes() const { return bytes_; }
@@ -79,6 +102,15 @@ class InferInput {
   std::span<const std::string> strings() const { return strings_; }
   /// What keeps the elements; null where they are lent.
   const std::shared_ptr<const void>& owner() const { return owner_; }
+  /// Where the tensor lies, if it lies in shared memory.
+  const std::optional<SharedMemoryPlacement>& placement() const { return placement_; }
+  const Parameters& parameters() const { return parameters_; }
+
+  /// What a server wants to know of this input beside its elements.
+  InferInput& set_parameter(std::string key, Parameter value) {
+    parameters_.insert_or_assign(std::move(key), std::move(value));
+    return *this;
+  }
 
   /// INVALID_ARGUMENT naming the input, what was given and what was expected.
   absl::Status Validate() const {
@@ -87,6 +119,7 @@ class InferInput {
     if (!count.ok()) {
       return absl::InvalidArgumentError(detail::Cat("input '", name_, "': ", detail::ToStd(count.status().message())));
     }
+    if (placement_.has_value()) return ValidatePlacement(static_cast<std::uint64_t>(*count));
     if (static_cast<std::uint64_t>(*count) != size_) {
       return absl::InvalidArgumentError(detail::Cat("input '", name_, "': shape ", shape_.ToString(), " holds ", *count,
                                                     " elements, but ", size_, " were given"));
@@ -95,6 +128,18 @@ class InferInput {
   }
 
  private:
+  absl::Status ValidatePlacement(std::uint64_t count) const {
+    const auto what = detail::Cat("input '", name_, "'");
+    if (absl::Status status = detail::CheckPlacement(what, *placement_); !status.ok()) return status;
+    // An element of BYTES takes at least the four bytes of its length.
+    const std::uint64_t width = datatype_ == DataType::kBytes ? 4 : ElementSize(datatype_);
+    const std::uint64_t fits = placement_->byte_size / width;
+    if (datatype_ == DataType::kBytes ? fits >= count : fits == count && placement_->byte_size % width == 0) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(detail::Cat(what, ": ", DataTypeName(datatype_), " ", shape_.ToString(),
+                                                  " does not take ", placement_->byte_size, " bytes of shared memory"));
+  }
   template <class T>
   void Lend(std::span<const T> elements) {
     static_assert(
@@ -137,6 +182,48 @@ class InferInput {
   std::span<const std::byte> bytes_;
   std::span<const std::string> strings_;
   std::shared_ptr<const void> owner_;
+  std::optional<SharedMemoryPlacement> placement_;
+  Parameters parameters_;
+};
+
+/// An output asked for: `request.add_output({.name = "label", .classification = 3})`.
+struct RequestedOutput {
+  std::string name;
+  /// More than 0: instead of the tensor its so many greatest elements, each as "value:index" or "value:index:label".
+  std::int64_t classification = 0;
+  /// Where the server puts the elements, in place of the answer.
+  std::optional<SharedMemoryPlacement> placement = std::nullopt;
+  /// What a server wants to know of this output beside that.
+  Parameters parameters = {};
+
+  /// INVALID_ARGUMENT naming the output, what was given and what was expected.
+  absl::Status Validate() const {
+    if (name.empty()) return absl::InvalidArgumentError("a requested output has an empty name");
+    if (classification < 0) {
+      return absl::InvalidArgumentError(
+          detail::Cat("output '", name, "': a classification of ", classification, "; expected 0 or more"));
+    }
+    if (!placement.has_value()) return absl::OkStatus();
+    if (classification > 0) {
+      return absl::InvalidArgumentError(
+          detail::Cat("output '", name, "': a classification cannot be put into shared memory"));
+    }
+    return detail::CheckPlacement(detail::Cat("output '", name, "'"), *placement);
+  }
+};
+
+/// One step of a sequence: requests that belong together and share a state in the server. They go in order, one at a
+/// time, to one server, and are never tried again by themselves.
+struct SequenceStep {
+  /// The sequence's name, a number or a text, unique among those that run. 0 and "" mean that there is none.
+  std::variant<std::int64_t, std::string> id = std::int64_t{0};
+  bool start = false;
+  bool end = false;
+
+  bool has_id() const {
+    const auto* const number = std::get_if<std::int64_t>(&id);
+    return number != nullptr ? *number != 0 : !std::get<std::string>(id).empty();
+  }
 };
 
 /// What a model is asked: inputs, and whatever the contract carries beside them. A value; copies share the elements.
@@ -151,7 +238,10 @@ class InferRequest {
   const std::string& id() const { return id_; }
   const std::vector<InferInput>& inputs() const { return inputs_; }
   /// The outputs asked for; none means all.
-  const std::vector<std::string>& outputs() const { return outputs_; }
+  const std::vector<RequestedOutput>& outputs() const { return outputs_; }
+  std::int64_t priority() const { return priority_; }
+  absl::Duration queue_timeout() const { return queue_timeout_; }
+  const SequenceStep& sequence() const { return sequence_; }
   const Parameters& parameters() const { return parameters_; }
 
   void set_model(std::string model) { model_ = std::move(model); }
@@ -159,7 +249,19 @@ class InferRequest {
   void set_version(std::string version) { version_ = std::move(version); }
   /// Echoed by servers.
   void set_id(std::string id) { id_ = std::move(id); }
-  void set_outputs(std::vector<std::string> outputs) { outputs_ = std::move(outputs); }
+  /// Asks for these outputs as they are.
+  void set_outputs(std::vector<std::string> outputs) {
+    outputs_.clear();
+    for (std::string& name : outputs) add_output({.name = std::move(name)});
+  }
+  void add_output(RequestedOutput output) { outputs_.push_back(std::move(output)); }
+  /// 1 goes first, greater ones later; 0: as the model says.
+  void set_priority(std::int64_t priority) { priority_ = priority; }
+  /// The longest wait in the server's queue, in whole microseconds; zero: as the model says. The call's own deadline is
+  /// another matter.
+  void set_queue_timeout(absl::Duration timeout) { queue_timeout_ = timeout; }
+  void set_sequence(SequenceStep step) { sequence_ = std::move(step); }
+  /// Whatever else a server wants to know. Unsigned numbers beyond 2^63 - 1 have no place in the protocols.
   void set_parameter(std::string key, Parameter value) {
     parameters_.insert_or_assign(std::move(key), std::move(value));
   }
@@ -194,6 +296,10 @@ class InferRequest {
         return absl::InvalidArgumentError(detail::Cat("input '", name, "' is ", DataTypeName(input.datatype()),
                                                       "; expected ", DataTypeName(DataTypeOf<T>)));
       }
+      if (input.placement().has_value()) {
+        return absl::InvalidArgumentError(
+            detail::Cat("input '", name, "' lies in the shared-memory region '", input.placement()->region, "'"));
+      }
       if constexpr (std::is_same_v<T, std::string>) {
         return input.strings();
       } else {
@@ -203,8 +309,20 @@ class InferRequest {
     return absl::NotFoundError(detail::Cat("no input '", name, "'; there is ", names.empty() ? "none" : names));
   }
 
-  /// INVALID_ARGUMENT for an input whose shape does not fit its elements, an empty name, or one given twice.
+  /// INVALID_ARGUMENT for an input whose shape does not fit its elements, an empty name, one given twice, or a number
+  /// that makes no sense.
   absl::Status Validate() const {
+    if (priority_ < 0) {
+      return absl::InvalidArgumentError(detail::Cat("a priority of ", priority_, "; expected 0 or more"));
+    }
+    if (queue_timeout_ < absl::ZeroDuration() || queue_timeout_ == absl::InfiniteDuration()) {
+      return absl::InvalidArgumentError(
+          detail::Cat("a queue timeout of ", absl::FormatDuration(queue_timeout_), "; expected 0 or more, and an end"));
+    }
+    if ((sequence_.start || sequence_.end) && !sequence_.has_id()) {
+      return absl::InvalidArgumentError("the start or end of a sequence needs its id, neither 0 nor empty");
+    }
+    if (absl::Status status = ValidateOutputs(); !status.ok()) return status;
     std::set<std::string_view> names;
     for (const InferInput& input : inputs_) {
       if (absl::Status status = input.Validate(); !status.ok()) return status;
@@ -216,12 +334,26 @@ class InferRequest {
   }
 
  private:
+  absl::Status ValidateOutputs() const {
+    std::set<std::string_view> names;
+    for (const RequestedOutput& output : outputs_) {
+      if (absl::Status status = output.Validate(); !status.ok()) return status;
+      if (!names.insert(output.name).second) {
+        return absl::InvalidArgumentError(detail::Cat("output '", output.name, "' was asked for twice"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
   std::string model_;
   std::string version_;
   std::string id_;
   std::vector<InferInput> inputs_;
-  std::vector<std::string> outputs_;
   std::vector<OutputBuffer> buffers_;
+  std::vector<RequestedOutput> outputs_;
+  std::int64_t priority_ = 0;
+  absl::Duration queue_timeout_;
+  SequenceStep sequence_;
   Parameters parameters_;
 };
 

@@ -106,6 +106,14 @@ class InferOutput {
   std::shared_ptr<const void> owner_;
 };
 
+/// An output that came without elements, since the server has put them into shared memory. Servers need not say where:
+/// it is where the request asked for it.
+struct PlacedOutput {
+  std::string name;
+  DataType datatype = DataType::kBytes;
+  Shape shape;
+};
+
 /// What a model answered. A value; copies share the elements. Reading is safe from several threads at once; what Get
 /// returns lives as long as this result or a copy of it.
 class InferResult {
@@ -200,10 +208,23 @@ class InferResult {
     return absl::OkStatus();
   }
 
+  /// Makes room for so many outputs.
+  void Reserve(std::size_t outputs) { outputs_.reserve(outputs); }
+
+  /// Adds an output that has no elements here.
+  void AddPlaced(PlacedOutput output) {
+    if (Has(output.name)) {
+      return Refuse(absl::InvalidArgumentError(detail::Cat("output '", output.name, "' was given twice")));
+    }
+    placed_.push_back(std::move(output));
+  }
+
   /// Whether all that was added is well formed.
   const absl::Status& status() const { return status_; }
 
   const std::vector<InferOutput>& outputs() const { return outputs_; }
+  /// The outputs that are in shared memory; SharedTensor::Read gives their elements.
+  const std::vector<PlacedOutput>& placed_outputs() const { return placed_; }
   /// NOT_FOUND naming the outputs there are.
   absl::StatusOr<const InferOutput*> Find(std::string_view name) const {
     for (const InferOutput& output : outputs_) {
@@ -212,6 +233,11 @@ class InferResult {
     std::string names;
     for (const InferOutput& output : outputs_) {
       names += detail::Cat(names.empty() ? "'" : ", '", output.name(), "'");
+    }
+    for (const PlacedOutput& output : placed_) {
+      if (output.name != name) continue;
+      return absl::FailedPreconditionError(
+          detail::Cat("output '", name, "' is in shared memory, where the request asked for it"));
     }
     return absl::NotFoundError(detail::Cat("no output '", name, "'; there is ", names.empty() ? "none" : names));
   }
@@ -328,11 +354,14 @@ class InferResult {
           absl::InvalidArgumentError(detail::Cat("output '", output.name_, "': shape ", output.shape_.ToString(),
                                                  " holds ", *count, " elements, but ", output.size_, " were given")));
     }
-    if (std::any_of(outputs_.begin(), outputs_.end(),
-                    [&](const InferOutput& other) { return other.name_ == output.name_; })) {
+    if (Has(output.name_)) {
       return Refuse(absl::InvalidArgumentError(detail::Cat("output '", output.name_, "' was given twice")));
     }
     outputs_.push_back(std::move(output));
+  }
+  bool Has(std::string_view name) const {
+    return std::any_of(outputs_.begin(), outputs_.end(), [&](const auto& output) { return output.name_ == name; }) ||
+           std::any_of(placed_.begin(), placed_.end(), [&](const auto& output) { return output.name == name; });
   }
   void Refuse(absl::Status why) { status_.Update(std::move(why)); }
 
@@ -340,6 +369,7 @@ class InferResult {
   std::string version_;
   std::string id_;
   std::vector<InferOutput> outputs_;
+  std::vector<PlacedOutput> placed_;
   Parameters parameters_;
   absl::Status status_;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tensors in, tensors out, whatever the contract: InferenceClient and Model.
+// Tensors in, tensors out, whatever the contract: a server, its models, and their sequences.
 #ifndef INFERWIRE_INFERENCE_H_
 #define INFERWIRE_INFERENCE_H_
 
@@ -10,140 +10,14 @@
 #include <string>
 #include <utility>
 
-#include "inferwire/channel/health.h"
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
-#include "inferwire/infer_request.h"
-#include "inferwire/infer_result.h"
+#include "inferwire/model.h"
 #include "inferwire/model_metadata.h"
-#include "inferwire/wire/protobuf.h"
+#include "inferwire/sequence.h"
 
 namespace inferwire {
 inline namespace v0 {
-namespace detail {
-
-/// A received message of a contract as the neutral result.
-template <class C, class Response>
-absl::Status DecodeResult(wire::Reply&& reply, InferResult& out) {
-  Response response;
-  if (absl::Status status = wire::DecodeInto(std::move(reply), response); !status.ok()) return status;
-  absl::StatusOr<InferResult> result = C::Decode(std::move(response));
-  if (!result.ok()) return result.status();
-  if (!result->status().ok()) return absl::InternalError(result->status().message());
-  out = *std::move(result);
-  return absl::OkStatus();
-}
-
-template <class C>
-constexpr auto DrainingOf() -> bool (*)(const absl::Status&) {
-  if constexpr (KnowsDraining<C>) return C::Draining;
-  return nullptr;
-}
-
-/// Whether an answer with a field `ready` says so.
-template <class Response>
-bool IsReady(wire::Reply&& reply) {
-  Response response;
-  return wire::DecodeInto(std::move(reply), response).ok() && response.ready();
-}
-
-template <class C>
-absl::StatusOr<wire::Payload> EncodeRequest(const InferRequest& request) {
-  if (absl::Status status = request.Validate(); !status.ok()) return status;
-  absl::StatusOr<typename C::Infer::Request> message = C::Encode(request);
-  if (!message.ok()) return message.status();
-  return wire::Encode(*message);
-}
-
-}  // namespace detail
-
-/// For HealthPolicy::readiness: targets are used while the contract says that the server is ready.
-template <Contract C>
-  requires UnaryRpc<typename C::ServerReady>
-ReadinessCheck ServerReady() {
-  return {&C::ServerReady::path(), "", detail::IsReady<typename C::ServerReady::Response>};
-}
-/// While it says that the model is.
-template <Contract C>
-  requires UnaryRpc<typename C::ModelReady>
-ReadinessCheck ModelReady(const std::string& model, const std::string& version = "") {
-  typename C::ModelReady::Request request;
-  request.set_name(model);
-  request.set_version(version);
-  return {&C::ModelReady::path(), request.SerializeAsString(), detail::IsReady<typename C::ModelReady::Response>};
-}
-
-/// One model of a server, as a function of tensors. A small value that keeps its client alive; safe from any number of
-/// threads. Lent inputs must stay until the call has completed: until Infer returns, or the future or stream has ended.
-/// Errors are those of Client, and INVALID_ARGUMENT for a request that is not well formed, before anything is sent.
-template <Contract C>
-class Model {
- public:
-  Model(Client client, std::string name, std::string version)
-      : client_(std::move(client)), name_(std::move(name)), version_(std::move(version)) {}
-
-  const std::string& name() const { return name_; }
-  const std::string& version() const { return version_; }
-
-  /// Calls and waits: `model.Infer({{"image", std::span<const float>(pixels), {1, 64}}})`.
-  absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
-    return client_.CallAs<InferResult>({C::Infer::path(), Encode(request), detail::DrainingOf<C>()},
-                                       detail::DecodeResult<C, typename C::Infer::Response>, std::move(options));
-  }
-
-  /// Calls and returns at once; the future has the result.
-  Future<InferResult> AsyncInfer(InferRequest request, CallOptions options = {}) const {
-    return client_.AsyncAs<InferResult>({C::Infer::path(), Encode(request), detail::DrainingOf<C>()},
-                                        detail::DecodeResult<C, typename C::Infer::Response>, std::move(options));
-  }
-
-  /// The results as a stream, for contracts that have one.
-  ResponseStream<InferResult> StreamInfer(InferRequest request, CallOptions options = {}) const
-    requires StreamingContract<C>
-  {
-    return client_.StreamAs<InferResult>({C::StreamInfer::path(), Encode(request)},
-                                         detail::DecodeResult<C, typename C::StreamInfer::Response>,
-                                         std::move(options));
-  }
-
-  /// Whether the model can serve. Servers differ about one that does not exist: false, or an error.
-  absl::StatusOr<bool> Ready(CallOptions options = {}) const
-    requires UnaryRpc<typename C::ModelReady>
-  {
-    const auto reply =
-        client_.Call<typename C::ModelReady>(Named<typename C::ModelReady::Request>(), std::move(options));
-    if (!reply.ok()) return reply.status();
-    return reply->ready();
-  }
-
-  /// The model's inputs and outputs.
-  absl::StatusOr<ModelMetadata> Metadata(CallOptions options = {}) const
-    requires UnaryRpc<typename C::ModelMetadata>
-  {
-    auto reply =
-        client_.Call<typename C::ModelMetadata>(Named<typename C::ModelMetadata::Request>(), std::move(options));
-    if (!reply.ok()) return reply.status();
-    return C::Decode(*std::move(reply));
-  }
-
- private:
-  absl::StatusOr<wire::Payload> Encode(InferRequest& request) const {
-    request.set_model(name_);
-    request.set_version(version_);
-    return detail::EncodeRequest<C>(request);
-  }
-  template <class Request>
-  Request Named() const {
-    Request request;
-    request.set_name(name_);
-    request.set_version(version_);
-    return request;
-  }
-
-  Client client_;
-  std::string name_;
-  std::string version_;
-};
 
 /// A server that speaks contract C. A cheap handle, like the Client it holds.
 template <Contract C>
@@ -156,11 +30,16 @@ class InferenceClient {
     return InferenceClient(*std::move(client));
   }
   /// Speaks C over a client that exists already.
-  explicit InferenceClient(Client client) : client_(std::move(client)) {}
+  explicit InferenceClient(Client client) : client_(std::move(client)) {
+    if constexpr (SharesStreams<C>) shared_ = detail::ShareStreams<C>(client_);
+  }
 
   /// A model by name; an empty version leaves it to the server. Nothing is asked of the server yet.
   Model<C> GetModel(std::string name, std::string version = "") const {
-    return Model<C>(client_, std::move(name), std::move(version));
+    return GetModel(std::move(name), ModelOptions{.version = std::move(version)});
+  }
+  Model<C> GetModel(std::string name, ModelOptions options) const {
+    return Model<C>(client_, std::move(name), std::move(options), shared_);
   }
 
   /// Whether the server runs at all.
@@ -187,11 +66,20 @@ class InferenceClient {
     if (!reply.ok()) return reply.status();
     return C::Decode(*std::move(reply));
   }
+  /// Asks the server what it is. FAILED_PRECONDITION where it says that it speaks another dialect, whose messages would
+  /// be misread; naming the contract to use.
+  absl::Status CheckDialect(CallOptions options = {}) const
+    requires KnowsServers<C>
+  {
+    const absl::StatusOr<ServerMetadata> server = Metadata(std::move(options));
+    return server.ok() ? C::CheckServer(*server) : server.status();
+  }
 
   const Client& client() const { return client_; }
 
  private:
   Client client_;
+  detail::Ref<engine::Carrier> shared_;
 };
 
 }  // namespace v0

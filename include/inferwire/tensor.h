@@ -266,6 +266,15 @@ inline absl::StatusOr<std::int64_t> ElementCount(const Shape& shape) {
 using Parameter = std::variant<bool, std::int64_t, double, std::string>;
 using Parameters = std::map<std::string, Parameter, std::less<>>;
 
+/// Where a tensor lies in a shared-memory region that the server knows by name.
+struct SharedMemoryPlacement {
+  std::string region;
+  std::uint64_t byte_size = 0;
+  std::uint64_t offset = 0;  ///< bytes from the region's begin
+
+  friend bool operator==(const SharedMemoryPlacement&, const SharedMemoryPlacement&) = default;
+};
+
 }  // namespace v0
 }  // namespace inferwire
 

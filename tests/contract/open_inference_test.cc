@@ -204,6 +204,13 @@ TEST_CASE("an output in shared memory has no elements in the answer", "[contract
   const auto result = OpenInference::Decode(std::move(response));
   REQUIRE(result.ok());
   CHECK(result->outputs().empty());
+  REQUIRE(result->placed_outputs().size() == 1);
+  CHECK(result->placed_outputs()[0].name == "x");
+  CHECK(result->placed_outputs()[0].shape == inferwire::Shape{4});
+  // Triton names no region.
+  CHECK(OpenInference::Decode(Raw("FP32", {4}, ""))->placed_outputs().size() == 1);
+  CHECK(OpenInference::Decode(Raw("BYTES", {2}, ""))->placed_outputs().size() == 1);
+  CHECK(OpenInference::Decode(Raw("FP32", {0}, ""))->placed_outputs().empty());
 }
 
 TEST_CASE("answers keep their parameters, also unsigned ones", "[contract]") {

@@ -13,8 +13,9 @@ FLOORS = [
     ["version.h", "detail/"],
     ["clock.h", "error_details.h", "rpc.h", "executor.h", "stats.h", "task.h", "tensor.h"],
     ["status.h"],
-    ["credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/", "wire/"],
-    ["bearer_token.h"],
+    ["admin_types.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/",
+     "wire/"],
+    ["bearer_token.h", "model_check.h", "shared_memory.h"],
     ["channel/", "contract/"],
     ["call_options.h"],
     ["client_options.h"],
@@ -23,7 +24,10 @@ FLOORS = [
     ["request_stream.h"],
     ["session.h"],
     ["client.h"],
+    ["model.h"],
+    ["sequence.h"],
     ["inference.h"],
+    ["admin.h"],
     ["inferwire.h", "testing/"],
 ]
 

@@ -6,13 +6,18 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
+#include <absl/time/time.h>
 
 #include <concepts>
+#include <string_view>
 #include <utility>
 
+#include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
+#include "inferwire/model_metadata.h"
 #include "inferwire/rpc.h"
+#include "inferwire/wire/message.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -21,17 +26,31 @@ inline namespace v0 {
 template <class C>
 concept NamesInfer = UnaryRpc<typename C::Infer>;
 
-/// C::Encode(const InferRequest&) gives an absl::StatusOr of the method's request. The request was validated.
+/// C::Encode(const InferRequest&) gives an absl::StatusOr of the method's request, or of its bytes. The request was
+/// validated.
 template <class C>
-concept EncodesRequests = requires(const InferRequest& request) {
+concept EncodesMessages = requires(const InferRequest& request) {
   { C::Encode(request) } -> std::same_as<absl::StatusOr<typename C::Infer::Request>>;
 };
-
-/// C::Decode(Response&&) gives an absl::StatusOr<InferResult>. The response is a stranger's and is to be checked.
 template <class C>
-concept DecodesResponses = requires(typename C::Infer::Response&& response) {
+concept EncodesBytes = requires(const InferRequest& request) {
+  { C::Encode(request) } -> std::same_as<absl::StatusOr<wire::Payload>>;
+};
+template <class C>
+concept EncodesRequests = EncodesMessages<C> || EncodesBytes<C>;
+
+/// C::Decode(Response&&), or C::Decode(wire::Reply&&) with its bytes, gives an absl::StatusOr<InferResult>. The
+/// response is a stranger's and is to be checked.
+template <class C>
+concept DecodesMessages = requires(typename C::Infer::Response&& response) {
   { C::Decode(std::move(response)) } -> std::same_as<absl::StatusOr<InferResult>>;
 };
+template <class C>
+concept DecodesBytes = requires(wire::Reply&& reply) {
+  { C::Decode(std::move(reply)) } -> std::same_as<absl::StatusOr<InferResult>>;
+};
+template <class C>
+concept DecodesResponses = DecodesMessages<C> || DecodesBytes<C>;
 
 /// A contract has no base class and no state: a method's name and two static functions.
 template <class C>
@@ -44,13 +63,67 @@ concept KnowsDraining = requires(const absl::Status& status) {
   { C::Draining(status) } -> std::same_as<bool>;
 };
 
+/// C::CheckServer says, by what a server tells of itself, whether it speaks this contract and not one that looks alike.
+template <class C>
+concept KnowsServers = requires(const ServerMetadata& server) {
+  { C::CheckServer(server) } -> std::same_as<absl::Status>;
+};
+
+/// For contracts that carry a model, its inputs' elements and little else: INVALID_ARGUMENT naming the first thing that
+/// a request has beside them. Version, id and outputs by name are left to the contract.
+inline absl::Status CarriesOnlyTensors(const InferRequest& request, std::string_view contract) {
+  const auto cannot = [&](std::string_view what) {
+    return absl::InvalidArgumentError(detail::Cat(contract, " cannot carry ", what));
+  };
+  if (!request.parameters().empty()) {
+    return cannot(detail::Cat("parameters, but '", request.parameters().begin()->first, "' was given"));
+  }
+  if (request.priority() != 0) return cannot(detail::Cat("a priority, but ", request.priority(), " was given"));
+  if (request.queue_timeout() != absl::ZeroDuration()) {
+    return cannot(detail::Cat("a queue timeout, but ", absl::FormatDuration(request.queue_timeout()), " was given"));
+  }
+  if (request.sequence().has_id()) return cannot("a step of a sequence, but one was given");
+  for (const InferInput& input : request.inputs()) {
+    if (input.placement().has_value()) {
+      return cannot(
+          detail::Cat("shared memory, but input '", input.name(), "' lies in '", input.placement()->region, "'"));
+    }
+    if (!input.parameters().empty()) {
+      return cannot(
+          detail::Cat("parameters, but input '", input.name(), "' has '", input.parameters().begin()->first, "'"));
+    }
+  }
+  for (const RequestedOutput& output : request.outputs()) {
+    if (output.placement.has_value() || output.classification != 0 || !output.parameters.empty()) {
+      return cannot(detail::Cat("how output '", output.name, "' is wanted"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 /// C::StreamInfer names a method that streams its answers; it takes the same request.
 template <class C>
-concept StreamingContract = Contract<C> && ServerStreamRpc<typename C::StreamInfer> &&
-                            std::same_as<typename C::StreamInfer::Request, typename C::Infer::Request> &&
-                            requires(typename C::StreamInfer::Response&& response) {
-                              { C::Decode(std::move(response)) } -> std::same_as<absl::StatusOr<InferResult>>;
-                            };
+concept StreamsAnswers = Contract<C> && ServerStreamRpc<typename C::StreamInfer> &&
+                         std::same_as<typename C::StreamInfer::Request, typename C::Infer::Request> &&
+                         requires(typename C::StreamInfer::Response&& response) {
+                           { C::Decode(std::move(response)) } -> std::same_as<absl::StatusOr<InferResult>>;
+                         };
+/// C::ModelStreamInfer names a bidirectional method that takes requests for inference; C::DecodeStreamed(wire::Reply&&)
+/// gives an absl::StatusOr<InferResult>.
+template <class C>
+concept StreamsBothWays =
+    Contract<C> && BidiStreamRpc<typename C::ModelStreamInfer> &&
+    std::same_as<typename C::ModelStreamInfer::Request, typename C::Infer::Request> && requires(wire::Reply&& reply) {
+      { C::DecodeStreamed(std::move(reply)) } -> std::same_as<absl::StatusOr<InferResult>>;
+    };
+template <class C>
+concept StreamingContract = StreamsAnswers<C> || StreamsBothWays<C>;
+
+/// Requests and answers on C::ModelStreamInfer have ids, so that many travel on one stream: C::ReadLabel<Label>(reply)
+/// says whose an answer is, whether it is the last, and what error it tells. C::AskForEnd(request) has the server say
+/// when there is no more.
+template <class C>
+concept SharesStreams = StreamsBothWays<C> && requires(InferRequest& request) { C::AskForEnd(request); };
 
 }  // namespace v0
 }  // namespace inferwire

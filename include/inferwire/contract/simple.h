@@ -28,8 +28,8 @@ struct Simple {
 
   static absl::StatusOr<inference::Request> Encode(const InferRequest& request) {
     if (!request.version().empty()) return Cannot("a model version", request.version());
-    if (!request.outputs().empty()) return Cannot("a choice of outputs", request.outputs().front());
-    if (!request.parameters().empty()) return Cannot("parameters", request.parameters().begin()->first);
+    if (!request.outputs().empty()) return Cannot("a choice of outputs", request.outputs().front().name);
+    if (absl::Status status = CarriesOnlyTensors(request, "inference.Inference"); !status.ok()) return status;
     inference::Request out;
     out.set_model(request.model());
     out.set_id(request.id());

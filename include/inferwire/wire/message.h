@@ -12,6 +12,8 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <utility>
@@ -84,6 +86,18 @@ class Payload {
   std::size_t size_ = 0;
   detail::Ref<Loan> loan_;
 };
+
+/// The same bytes with nothing lent: copied where it is.
+inline Payload Owned(Payload payload) {
+  if (!payload.loan()) return payload;
+  grpc::Slice slice(payload.size());
+  auto* to = const_cast<std::uint8_t*>(slice.begin());  // new, and nobody else's
+  for (const grpc::Slice& piece : payload.slices()) {
+    std::memcpy(to, piece.begin(), piece.size());
+    to += piece.size();
+  }
+  return Payload(std::move(slice));
+}
 
 /// A reply as it came from the transport. gRPC ends a unary call with OK even where the server sent no message, so
 /// whether one came is kept here.

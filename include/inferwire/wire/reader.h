@@ -65,9 +65,15 @@ class BasicReader {
   Bytes bytes() const { return bytes_; }
   /// Of any other field, zero-extended.
   std::uint64_t number() const { return number_; }
-  /// One number of those packed into the bytes that this reader was made for; false at their end, or where they are
-  /// malformed.
-  bool Packed(std::uint64_t* out) { return rest_.size() > 0 && (Varint(out) || Malformed()); }
+  /// One number of those packed into the bytes that this reader was made for, of any type but kBytes; false at their
+  /// end, or where they are malformed.
+  bool Packed(std::uint64_t* out, Type type = kVarint) {
+    if (rest_.size() == 0 || !ok_) return false;
+    number_ = 0;
+    const bool read = type == kVarint ? Varint(&number_) : Fixed(type == kFixed32 ? 4 : 8);
+    *out = number_;
+    return read || Malformed();
+  }
 
  private:
   bool Malformed() {

@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One model of a server, as a function of tensors, whatever the contract.
+#ifndef INFERWIRE_MODEL_H_
+#define INFERWIRE_MODEL_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "inferwire/channel/health.h"
+#include "inferwire/client.h"
+#include "inferwire/contract/contract.h"
+#include "inferwire/detail/text.h"
+#include "inferwire/infer_request.h"
+#include "inferwire/infer_result.h"
+#include "inferwire/model_check.h"
+#include "inferwire/model_metadata.h"
+#include "inferwire/wire/message.h"
+#include "inferwire/wire/protobuf.h"
+
+namespace inferwire {
+inline namespace v0 {
+
+template <Contract C>
+class Sequence;
+
+namespace detail {
+
+/// Ids on a shared stream are told apart by a number in front of the caller's own.
+inline std::string WireId(std::string_view user) {
+  static std::atomic<std::uint64_t> last{0};
+  return Cat(last.fetch_add(1, std::memory_order_relaxed) + 1, "/", user);
+}
+inline std::string UserId(std::string_view wire) {
+  const std::size_t slash = wire.find('/');
+  return std::string(slash == std::string_view::npos ? wire : wire.substr(slash + 1));
+}
+
+/// A received message of a contract, in whatever form the contract reads it.
+template <class C, class Response>
+absl::StatusOr<InferResult> DecodeAs(wire::Reply&& reply) {
+  if constexpr (std::is_same_v<Response, typename C::Infer::Response> && DecodesBytes<C>) {
+    return C::Decode(std::move(reply));
+  } else {
+    Response response;
+    if (absl::Status status = wire::DecodeInto(std::move(reply), response); !status.ok()) return status;
+    return C::Decode(std::move(response));
+  }
+}
+inline absl::Status Keep(absl::StatusOr<InferResult> result, InferResult& out) {
+  if (!result.ok()) return result.status();
+  if (!result->status().ok()) return absl::InternalError(result->status().message());
+  out = *std::move(result);
+  return absl::OkStatus();
+}
+inline absl::Status RefusePlaced(const InferResult& result) {
+  if (result.placed_outputs().empty()) return absl::OkStatus();
+  return absl::InternalError(Cat("the server's answer contradicts itself: output '",
+                                 result.placed_outputs().front().name, "' came without elements"));
+}
+
+/// The neutral result. `Placed`: the request asked for outputs in shared memory.
+template <class C, class Response, bool Placed = false>
+absl::Status DecodeResult(wire::Reply&& reply, InferResult& out) {
+  if (absl::Status status = Keep(DecodeAs<C, Response>(std::move(reply)), out); !status.ok()) return status;
+  return Placed ? absl::OkStatus() : RefusePlaced(out);
+}
+/// The same from C::ModelStreamInfer. `Shared`: on a stream where the id is WireId's.
+template <class C, bool Shared>
+absl::Status DecodeStreamed(wire::Reply&& reply, InferResult& out) {
+  if (absl::Status status = Keep(C::DecodeStreamed(std::move(reply)), out); !status.ok()) return status;
+  if (Shared) out.set_id(UserId(out.id()));
+  return absl::OkStatus();
+}
+
+inline bool HasPlacedOutputs(const InferRequest& request) {
+  const auto& outputs = request.outputs();
+  return std::any_of(outputs.begin(), outputs.end(), [](const auto& output) { return output.placement.has_value(); });
+}
+
+/// Outputs that the request directs to memory of the caller's are copied there.
+inline absl::StatusOr<InferResult> Deliver(absl::StatusOr<InferResult> result,
+                                           const std::vector<InferRequest::OutputBuffer>& buffers) {
+  if (!result.ok()) return result;
+  for (const auto& [name, datatype, to] : buffers) {
+    if (absl::Status status = result->Move(name, datatype, to); !status.ok()) return status;
+  }
+  return result;
+}
+
+template <class C>
+constexpr auto DrainingOf() -> bool (*)(const absl::Status&) {
+  if constexpr (KnowsDraining<C>) return C::Draining;
+  return nullptr;
+}
+
+/// Whether an answer with a field `ready` says so.
+template <class Response>
+bool IsReady(wire::Reply&& reply) {
+  Response response;
+  return wire::DecodeInto(std::move(reply), response).ok() && response.ready();
+}
+
+template <class C>
+absl::StatusOr<wire::Payload> EncodeRequest(const InferRequest& request) {
+  if (absl::Status status = request.Validate(); !status.ok()) return status;
+  if constexpr (EncodesBytes<C>) {
+    return C::Encode(request);
+  } else {
+    absl::StatusOr<typename C::Infer::Request> message = C::Encode(request);
+    if (!message.ok()) return message.status();
+    return wire::Encode(*message);
+  }
+}
+
+template <class C>
+absl::Status DecodeMetadata(wire::Reply&& reply, ModelMetadata& out) {
+  typename C::ModelMetadata::Response response;
+  if (absl::Status status = wire::DecodeInto(std::move(reply), response); !status.ok()) return status;
+  absl::StatusOr<ModelMetadata> metadata = C::Decode(std::move(response));
+  if (!metadata.ok()) return metadata.status();
+  out = *std::move(metadata);
+  return absl::OkStatus();
+}
+template <class C>
+constexpr bool ChecksByDefault() {
+  if constexpr (requires { C::kMetadataBinds; }) return C::kMetadataBinds;
+  return false;
+}
+
+template <class C>
+absl::StatusOr<engine::Label> ReadLabel(wire::Reply& reply) {
+  return C::template ReadLabel<engine::Label>(reply);
+}
+template <class C>
+Ref<engine::Carrier> ShareStreams(const Client& client, bool once = false) {
+  return client.Share(C::ModelStreamInfer::path(), ReadLabel<C>, once);
+}
+/// Whether a call sends headers of its own, which it cannot on a stream that others opened.
+inline bool HasOwnHeaders(const CallOptions& options) {
+  return !options.metadata.empty() || options.token.has_value() || options.compression.has_value() ||
+         options.parent != nullptr;
+}
+
+/// A model's metadata as it was last told, for all copies of a Model.
+class KnownMetadata {
+ public:
+  std::shared_ptr<const ModelMetadata> Get() const {
+    std::lock_guard lock(mutex_);
+    return metadata_;
+  }
+  void Set(ModelMetadata metadata) {
+    auto kept = std::make_shared<const ModelMetadata>(std::move(metadata));
+    std::lock_guard lock(mutex_);
+    metadata_ = std::move(kept);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const ModelMetadata> metadata_;
+};
+
+}  // namespace detail
+
+/// For HealthPolicy::readiness: targets are used while the contract says that the server is ready.
+template <Contract C>
+  requires UnaryRpc<typename C::ServerReady>
+ReadinessCheck ServerReady() {
+  return {&C::ServerReady::path(), "", detail::IsReady<typename C::ServerReady::Response>};
+}
+/// While it says that the model is.
+template <Contract C>
+  requires UnaryRpc<typename C::ModelReady>
+ReadinessCheck ModelReady(const std::string& model, const std::string& version = "") {
+  typename C::ModelReady::Request request;
+  request.set_name(model);
+  request.set_version(version);
+  return {&C::ModelReady::path(), request.SerializeAsString(), detail::IsReady<typename C::ModelReady::Response>};
+}
+
+/// How a model is called.
+struct ModelOptions {
+  /// Empty: the server's choice.
+  std::string version = {};
+  /// Whether requests are held against the model's metadata before they are sent, which is asked for with the first
+  /// one. Unset: as the contract says, which knows whether its servers' metadata can be relied on.
+  std::optional<bool> check = std::nullopt;
+  /// Whether Infer and AsyncInfer send their requests on one stream with others (for contracts that share streams),
+  /// which costs about half of a call each. Deadlines, cancellation, retries and errors are the same; the server's
+  /// metadata is the stream's, and hedges are not sent. Calls whose options say what is sent beside the request
+  /// (metadata, token, compression, parent) are calls of their own.
+  bool over_stream = false;
+};
+
+/// One model of a server, as a function of tensors. A small value that keeps its client alive; safe from any number of
+/// threads. Lent inputs must stay until the call has completed: until Infer returns, or the future is ready, or the
+/// stream has ended; or until those are dropped, which waits for it where memory was lent. Errors are those of Client,
+/// and INVALID_ARGUMENT for a request that is not well formed, or not what the model expects, before anything is sent.
+template <Contract C>
+class Model {
+ public:
+  Model(Client client, std::string name, std::string version)
+      : Model(std::move(client), std::move(name), ModelOptions{.version = std::move(version)}) {}
+  /// `shared`: where the model's requests travel together with those of others.
+  Model(Client client, std::string name, ModelOptions options, detail::Ref<engine::Carrier> shared = {})
+      : client_(std::move(client)), name_(std::move(name)), options_(std::move(options)), shared_(std::move(shared)) {
+    if constexpr (SharesStreams<C>) {
+      if (!shared_) shared_ = detail::ShareStreams<C>(client_);
+    }
+    if constexpr (UnaryRpc<typename C::ModelMetadata>) {
+      if (options_.check.value_or(detail::ChecksByDefault<C>())) known_ = std::make_shared<detail::KnownMetadata>();
+    }
+  }
+
+  const std::string& name() const { return name_; }
+  const std::string& version() const { return options_.version; }
+
+  /// Calls and waits: `model.Infer({{"image", std::span<const float>(pixels), {1, 64}}})`.
+  absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
+    if (known_ != nullptr) {
+      if (absl::Status status = Check(request, options); !status.ok()) return status;
+    }
+    AsOnce(request, options);
+    const detail::Decoder<InferResult> decode = DecoderFor(request, options);
+    return detail::Deliver(client_.CallAs<InferResult>(RawFor(request, options), decode, std::move(options)),
+                           request.output_buffers());
+  }
+
+  /// Calls and returns at once; the future has the result.
+  Future<InferResult> AsyncInfer(InferRequest request, CallOptions options = {}) const {
+    if constexpr (UnaryRpc<typename C::ModelMetadata>) {
+      if (known_ != nullptr) {
+        const auto known = known_->Get();
+        if (known == nullptr || !CheckRequest(request, *known).ok()) {
+          return AskMetadata(options).Then([self = *this, request = std::move(request), options = std::move(options)](
+                                               absl::StatusOr<ModelMetadata> metadata) mutable {
+            absl::Status status = self.CheckAgainst(request, std::move(metadata));
+            if (!status.ok()) return MakeReadyFuture<InferResult>(std::move(status));
+            return self.SendAsync(std::move(request), std::move(options));
+          });
+        }
+      }
+    }
+    return SendAsync(std::move(request), std::move(options));
+  }
+
+  /// The results as a stream, for contracts that have one. Where the contract shares streams, requests of all models of
+  /// a client travel together on one; an error that the server tells of one request ends that alone. A request that is
+  /// given up cannot be called back from there: the stream is cancelled once nobody waits for anything on it. A call
+  /// whose options say what is sent beside the request (metadata, token, compression, parent) has a stream of its own,
+  /// and cancelling it cancels the request.
+  ResponseStream<InferResult> StreamInfer(InferRequest request, CallOptions options = {}) const
+    requires StreamingContract<C>
+  {
+    if constexpr (StreamsAnswers<C>) {
+      return client_.StreamAs<InferResult>({C::StreamInfer::path(), Encode(request)},
+                                           detail::DecodeResult<C, typename C::StreamInfer::Response>,
+                                           std::move(options));
+    } else {
+      if constexpr (SharesStreams<C>) {
+        if (!detail::HasOwnHeaders(options)) {
+          return client_.StreamAs<InferResult>(Shared(request, shared_), detail::DecodeStreamed<C, true>,
+                                               std::move(options));
+        }
+      }
+      return client_.StreamAs<InferResult>({C::ModelStreamInfer::path(), Encode(request)},
+                                           detail::DecodeStreamed<C, false>, std::move(options));
+    }
+  }
+
+  /// Requests that belong together, to a model that remembers those before; sequence.h says more. `id` is an integer
+  /// other than 0, or a text, and unique among the sequences that run on the server.
+  auto Sequence(decltype(SequenceStep::id) id) const
+    requires SharesStreams<C>
+  {
+    return v0::Sequence<C>(*this, std::move(id));
+  }
+
+  /// Whether the model can serve. Servers differ about one that does not exist: false, or an error.
+  absl::StatusOr<bool> Ready(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ModelReady>
+  {
+    const auto reply =
+        client_.Call<typename C::ModelReady>(Named<typename C::ModelReady::Request>(), std::move(options));
+    if (!reply.ok()) return reply.status();
+    return reply->ready();
+  }
+
+  /// The model's inputs and outputs.
+  absl::StatusOr<ModelMetadata> Metadata(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ModelMetadata>
+  {
+    return AskMetadata(std::move(options)).Get();
+  }
+
+  const Client& client() const { return client_; }
+
+ private:
+  template <Contract>
+  friend class v0::Sequence;
+
+  absl::StatusOr<wire::Payload> Encode(InferRequest& request) const {
+    request.set_model(name_);
+    request.set_version(options_.version);
+    return detail::EncodeRequest<C>(request);
+  }
+  // A step of a sequence changes what the server remembers.
+  static void AsOnce(const InferRequest& request, CallOptions& options) {
+    if (request.sequence().has_id() && !options.idempotent.has_value()) options.idempotent = false;
+  }
+  bool OverStream(const CallOptions& options) const {
+    return SharesStreams<C> && options_.over_stream && !detail::HasOwnHeaders(options);
+  }
+  Client::Raw RawFor(InferRequest& request, const CallOptions& options) const {
+    if constexpr (SharesStreams<C>) {
+      if (OverStream(options)) return Shared(request, shared_);
+    }
+    return {C::Infer::path(), Encode(request), detail::DrainingOf<C>()};
+  }
+  detail::Decoder<InferResult> DecoderFor(const InferRequest& request, const CallOptions& options) const {
+    if constexpr (SharesStreams<C>) {
+      if (OverStream(options)) return detail::DecodeStreamed<C, true>;
+    }
+    using Response = typename C::Infer::Response;
+    if (detail::HasPlacedOutputs(request)) return detail::DecodeResult<C, Response, true>;
+    return detail::DecodeResult<C, Response>;
+  }
+  // On a stream with others: what is sent may wait there when its call is over, so that memory is not lent.
+  Client::Raw Shared(InferRequest& request, const detail::Ref<engine::Carrier>& carrier) const
+    requires SharesStreams<C>
+  {
+    C::AskForEnd(request);
+    std::string id = detail::WireId(request.id());
+    request.set_id(id);
+    absl::StatusOr<wire::Payload> payload = Encode(request);
+    if (payload.ok()) *payload = wire::Owned(*std::move(payload));
+    return {C::ModelStreamInfer::path(), std::move(payload), detail::DrainingOf<C>(), carrier, std::move(id)};
+  }
+  Future<InferResult> SendAsync(InferRequest request, CallOptions options) const {
+    AsOnce(request, options);
+    const detail::Decoder<InferResult> decode = DecoderFor(request, options);
+    Future<InferResult> result = client_.AsyncAs<InferResult>(RawFor(request, options), decode, std::move(options));
+    if (request.output_buffers().empty()) return result;
+    return std::move(result).Then([buffers = request.output_buffers()](absl::StatusOr<InferResult> received) {
+      return detail::Deliver(std::move(received), buffers);
+    });
+  }
+
+  // ---- the model's metadata
+
+  Future<ModelMetadata> AskMetadata(CallOptions options) const
+    requires UnaryRpc<typename C::ModelMetadata>
+  {
+    options.info = nullptr;  // it is the other call's
+    return client_.AsyncAs<ModelMetadata>(
+        {C::ModelMetadata::path(), wire::Encode(Named<typename C::ModelMetadata::Request>()), detail::DrainingOf<C>()},
+        detail::DecodeMetadata<C>, std::move(options));
+  }
+  /// Once it is known; asked again where the request does not fit, since models are replaced.
+  absl::Status Check(const InferRequest& request, CallOptions& options) const {
+    if constexpr (UnaryRpc<typename C::ModelMetadata>) {
+      const auto known = known_->Get();
+      if (known != nullptr && CheckRequest(request, *known).ok()) return absl::OkStatus();
+      const auto from = std::chrono::steady_clock::now();
+      absl::Status status = CheckAgainst(request, AskMetadata(options).Get());
+      if (options.timeout.has_value()) {  // for both
+        *options.timeout -= absl::FromChrono(std::chrono::steady_clock::now() - from);
+      }
+      return status;
+    } else {
+      return absl::OkStatus();
+    }
+  }
+  // A server that cannot tell is none that can be held to it; one that cannot be reached, or has no such model, need
+  // not be asked twice.
+  absl::Status CheckAgainst(const InferRequest& request, absl::StatusOr<ModelMetadata> metadata) const {
+    switch (metadata.status().code()) {
+      case absl::StatusCode::kOk:
+        break;
+      case absl::StatusCode::kUnimplemented:
+        known_->Set({});
+        return absl::OkStatus();
+      case absl::StatusCode::kUnavailable:
+      case absl::StatusCode::kDeadlineExceeded:
+      case absl::StatusCode::kCancelled:
+      case absl::StatusCode::kNotFound:
+      case absl::StatusCode::kUnauthenticated:
+      case absl::StatusCode::kPermissionDenied:
+        return metadata.status();
+      default:
+        return absl::OkStatus();
+    }
+    absl::Status status = CheckRequest(request, *metadata);
+    known_->Set(*std::move(metadata));
+    return status;
+  }
+
+  template <class Request>
+  Request Named() const {
+    Request request;
+    request.set_name(name_);
+    request.set_version(options_.version);
+    return request;
+  }
+
+  Client client_;
+  std::string name_;
+  ModelOptions options_;
+  detail::Ref<engine::Carrier> shared_;           // where the contract shares streams
+  std::shared_ptr<detail::KnownMetadata> known_;  // where requests are checked
+};
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_MODEL_H_
