@@ -15,6 +15,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <memory>
+#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,7 +41,7 @@ inline constexpr bool kIsSharedPtr<std::shared_ptr<T>> = true;
 
 /// Elements that lie one behind another: std::vector, std::array and the like.
 template <class C>
-concept ContiguousContainer = requires(const C& c) {
+concept ContiguousContainer = std::ranges::contiguous_range<const C> && requires(const C& c) {
   { c.size() } -> std::convertible_to<std::size_t>;
   c.data();
   typename C::value_type;

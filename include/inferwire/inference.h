@@ -142,6 +142,10 @@ class Model {
   std::string version_;
 };
 
+struct BindOptions;
+template <class C, class Outputs, class Inputs>
+class TypedModel;
+
 /// A server that speaks contract C. A cheap handle, like the Client it holds.
 template <Contract C>
 class InferenceClient {
@@ -159,6 +163,13 @@ class InferenceClient {
   Model<C> GetModel(std::string name, std::string version = "") const {
     return Model<C>(client_, std::move(name), std::move(version));
   }
+
+  /// A model as a function of typed tensors, checked against what the server says of it: include
+  /// inferwire/typed_model.h, which says more.
+  template <class Outputs, class Inputs>
+  absl::StatusOr<TypedModel<C, Outputs, Inputs>> Bind(std::string name, const BindOptions& options) const;
+  template <class Outputs, class Inputs>
+  absl::StatusOr<TypedModel<C, Outputs, Inputs>> Bind(std::string name) const;
 
   /// Whether the server runs at all.
   absl::StatusOr<bool> Live(CallOptions options = {}) const

@@ -14,7 +14,7 @@ FLOORS = [
     ["clock.h", "error_details.h", "rpc.h", "executor.h", "stats.h", "task.h", "tensor.h"],
     ["status.h"],
     ["credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/", "wire/"],
-    ["bearer_token.h"],
+    ["bearer_token.h", "signature.h"],
     ["channel/", "contract/"],
     ["call_options.h"],
     ["client_options.h"],
@@ -24,6 +24,7 @@ FLOORS = [
     ["session.h"],
     ["client.h"],
     ["inference.h"],
+    ["typed_model.h"],
     ["inferwire.h", "testing/"],
 ]
 
