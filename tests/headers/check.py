@@ -14,7 +14,7 @@ FLOORS = [
     ["clock.h", "error_details.h", "rpc.h", "executor.h", "stats.h", "task.h", "tensor.h"],
     ["status.h"],
     ["credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/", "wire/"],
-    ["bearer_token.h", "signature.h"],
+    ["bearer_token.h", "dlpack.h", "eigen.h", "npy.h", "signature.h", "torch.h"],
     ["channel/", "contract/"],
     ["call_options.h"],
     ["client_options.h"],
