@@ -21,6 +21,7 @@ function(inferwire_add_optional component)
     list(GET inferwire_${component}_library 0 package)
     list(GET inferwire_${component}_library 1 library)
     if(NOT TARGET ${library})
+      set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)  # the component is linked from other directories too
       find_package(${package} QUIET)
     endif()
     if(TARGET ${library})
