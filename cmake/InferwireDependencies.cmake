@@ -26,7 +26,7 @@ else()
   set(inferwire_libraries grpc++)
 endif()
 list(APPEND inferwire_libraries protobuf::libprotobuf Threads::Threads)
-foreach(part IN ITEMS any_invocable cord span status statusor strings time)
+foreach(part IN ITEMS any_invocable cord inlined_vector span status statusor strings time)
   list(APPEND inferwire_libraries absl::${part})
 endforeach()
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/catch.h"
@@ -27,6 +28,64 @@ TEST_CASE("a span lends its memory: nothing is copied", "[tensor]") {
   CHECK(request.Validate().ok());
   std::array<std::int32_t, 2> numbers{};
   CHECK(InferInput("n", std::span(numbers), {2}).bytes().data() == static_cast<void*>(numbers.data()));
+}
+
+TEST_CASE("spans of a fixed number of elements, of C arrays and of what may be changed lend as well", "[tensor]") {
+  float pixels[4] = {1, 2, 3, 4};
+  const InferRequest request = {{"c_array", std::span(pixels), {2, 2}},
+                                {"fixed", std::span<const float, 4>(pixels), {4}},
+                                {"const", std::span(std::as_const(pixels)), {4}},
+                                {"scalar", std::span(&pixels[2], 1), {}}};
+  REQUIRE(request.Validate().ok());
+  for (const InferInput& input : request.inputs()) CHECK(input.datatype() == DataType::kFp32);
+  CHECK(static_cast<const void*>(request.inputs()[0].bytes().data()) == pixels);
+  CHECK(static_cast<const void*>(request.inputs()[1].bytes().data()) == pixels);
+  CHECK(request.Get<float>("scalar")->front() == 3);
+}
+
+TEST_CASE("every element type goes by its datatype", "[tensor]") {
+  const auto type = [](auto element) {
+    const InferInput input("x", std::vector{element, element}, {2});
+    CHECK(input.Validate().ok());
+    CHECK(input.bytes().size() == 2 * inferwire::ElementSize(input.datatype()));
+    return input.datatype();
+  };
+  CHECK(type(true) == DataType::kBool);
+  CHECK(type(std::uint8_t{}) == DataType::kUint8);
+  CHECK(type(std::uint16_t{}) == DataType::kUint16);
+  CHECK(type(std::uint32_t{}) == DataType::kUint32);
+  CHECK(type(std::uint64_t{}) == DataType::kUint64);
+  CHECK(type(std::int8_t{}) == DataType::kInt8);
+  CHECK(type(std::int16_t{}) == DataType::kInt16);
+  CHECK(type(std::int32_t{}) == DataType::kInt32);
+  CHECK(type(std::int64_t{}) == DataType::kInt64);
+  CHECK(type(inferwire::Float16(1)) == DataType::kFp16);
+  CHECK(type(inferwire::BFloat16(1)) == DataType::kBf16);
+  CHECK(type(1.0f) == DataType::kFp32);
+  CHECK(type(1.0) == DataType::kFp64);
+  CHECK(type(std::byte{}) == DataType::kUint8);
+  CHECK(type(std::string("s")) == DataType::kBytes);
+}
+
+TEST_CASE("a tensor whose type is known at run time is lent as bytes, or kept by its owner", "[tensor]") {
+  alignas(8) std::array<std::byte, 24> bytes{};
+  const InferInput lent = InferInput::FromBytes("x", DataType::kFp64, bytes, {3});
+  CHECK(lent.Validate().ok());
+  CHECK(lent.size() == 3);
+  CHECK(static_cast<const void*>(lent.bytes().data()) == bytes.data());
+  const auto owner = std::make_shared<int>(0);
+  {
+    const InferInput owned = InferInput::FromBytes("x", DataType::kInt8, bytes, {4, 6}, owner);
+    CHECK(owned.Validate().ok());
+    CHECK(owner.use_count() == 2);
+  }
+  CHECK(owner.use_count() == 1);
+  CHECK(Message(InferInput::FromBytes("x", DataType::kFp32, std::span(bytes).first(7), {1}).Validate()) ==
+        "input 'x': 7 bytes are no whole number of FP32 elements");
+  CHECK(Message(InferInput::FromBytes("x", DataType::kBytes, {}, {0}).Validate()) ==
+        "input 'x': 0 bytes are no whole number of BYTES elements");
+  CHECK(Message(InferRequest{InferInput::Refused("x", "it lies on a device")}.Validate()) ==
+        "input 'x': it lies on a device");
 }
 
 TEST_CASE("an rvalue container is owned by the request and by its copies", "[tensor]") {
@@ -71,6 +130,10 @@ TEST_CASE("strings make a BYTES tensor, and packed bits a BOOL one", "[tensor]")
 TEST_CASE("a scalar has one element and an empty tensor none", "[tensor]") {
   CHECK(InferInput("s", std::vector<float>{1}, {}).Validate().ok());
   CHECK(InferInput("e", std::vector<float>{}, {0, 4}).Validate().ok());
+  CHECK(InferInput("e", std::span<const float>(), {3, 0, 1LL << 62, 1LL << 62}).Validate().ok());
+  CHECK(InferInput("e", std::vector<std::string>{}, {0}).Validate().ok());
+  CHECK(Message(InferInput("e", std::vector<float>{}, {}).Validate()) ==
+        "input 'e': shape [] holds 1 elements, but 0 were given");
 }
 
 TEST_CASE("a request that is not well formed names the input, what was given and what was expected", "[tensor]") {
@@ -80,8 +143,12 @@ TEST_CASE("a request that is not well formed names the input, what was given and
         "input 'image': shape [1,64] holds 64 elements, but 10 were given");
   CHECK(Message(InferRequest{{"image", data, {-1, 10}}}.Validate()) ==
         "input 'image': shape [-1,10] has the negative dimension -1");
+  CHECK(Message(InferRequest{{"image", data, {1LL << 32, 1LL << 32}}}.Validate()) ==
+        "input 'image': shape [4294967296,4294967296] has more than 2^63 - 1 elements");
   CHECK(Message(InferRequest{{"", data, {10}}}.Validate()) == "an input has an empty name");
   CHECK(Message(InferRequest{{"a", data, {10}}, {"a", data, {10}}}.Validate()) == "input 'a' was given twice");
+  CHECK(Message(InferRequest{{"b", data, {10}}, {"a", data, {10}}, {"b", data, {10}}}.Validate()) ==
+        "input 'b' was given twice");
 }
 
 TEST_CASE("reading an input by a wrong name or type says what there is", "[tensor]") {

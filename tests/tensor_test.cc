@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "support/catch.h"
 
@@ -113,4 +114,21 @@ TEST_CASE("a shape's elements are counted without overflow", "[tensor]") {
   CHECK(Shape().ToString() == "[]");
   CHECK(Shape{1, 2} == Shape{1, 2});
   CHECK_FALSE(Shape{1, 2} == Shape{2, 1});
+  CHECK_FALSE(Shape{1, 2} == Shape{1, 2, 1});
+}
+
+TEST_CASE("a shape of any rank copies and moves as a value", "[tensor]") {
+  const Shape small{1, 2};
+  const Shape large{1, 2, 3, 4, 5, 6};
+  Shape shape = small;
+  shape = large;
+  CHECK(shape == large);
+  CHECK(shape.rank() == 6);
+  CHECK(shape[5] == 6);
+  shape = Shape(shape);
+  Shape moved = std::move(shape);
+  CHECK(moved == large);
+  moved = small;
+  CHECK(moved == small);
+  CHECK(ElementCount(large).value() == 720);
 }

@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_INFER_REQUEST_H_
 #define INFERWIRE_INFER_REQUEST_H_
 
+#include <absl/container/inlined_vector.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
@@ -13,10 +14,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <optional>
-#include <set>
+#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,7 +45,7 @@ inline constexpr bool kIsSharedPtr<std::shared_ptr<T>> = true;
 
 /// Elements that lie one behind another: std::vector, std::array and the like.
 template <class C>
-concept ContiguousContainer = requires(const C& c) {
+concept ContiguousContainer = std::ranges::contiguous_range<const C> && requires(const C& c) {
   { c.size() } -> std::convertible_to<std::size_t>;
   c.data();
   typename C::value_type;
@@ -64,8 +66,9 @@ inline absl::Status CheckPlacement(std::string_view what, const SharedMemoryPlac
 /// call has completed, or owned: by an rvalue container, or shared by a std::shared_ptr to one. Copies share them.
 class InferInput {
  public:
-  /// `data` is a std::span, an rvalue std::vector or std::array (or another contiguous container), or a std::shared_ptr
-  /// to one, of TensorElement; std::string elements make a BYTES tensor. `shape` must have as many elements.
+  /// `data` is a std::span (of a C array too: std::span(pixels)), an rvalue std::vector or std::array (or another
+  /// contiguous container), or a std::shared_ptr to one, of TensorElement; std::string elements make a BYTES tensor.
+  /// `shape` must have as many elements; {} is a scalar, which has one.
   template <class Data>
   InferInput(std::string name, Data&& data, Shape shape) : name_(std::move(name)), shape_(std::move(shape)) {
     using D = std::remove_cvref_t<Data>;
@@ -77,7 +80,11 @@ class InferInput {
       static_assert(
           !std::is_lvalue_reference_v<Data>,
           "inferwire: a container that stays with you is neither lent nor owned: lend it as std::span or move it");
-      if constexpr (!std::is_lvalue_reference_v<Data>) Share(std::make_shared<const D>(std::forward<Data>(data)));
+      static_assert(std::is_lvalue_reference_v<Data> || !std::is_array_v<D>,
+                    "inferwire: a C array cannot be moved in: lend it as std::span(array), or use a std::array");
+      if constexpr (!std::is_lvalue_reference_v<Data> && !std::is_array_v<D>) {
+        Share(std::make_shared<const D>(std::forward<Data>(data)));
+      }
     }
   }
 
@@ -90,6 +97,35 @@ class InferInput {
         datatype_(datatype),
         owner_(std::move(keep)),
         placement_(std::move(placement)) {}
+
+  /// A tensor whose datatype is known only at run time, but not BYTES: its elements as they lie in memory,
+  /// little-endian, row-major and aligned for their type. They are lent, or kept by `owner` if there is one.
+  static InferInput FromBytes(std::string name, DataType datatype, std::span<const std::byte> bytes, Shape shape,
+                              std::shared_ptr<const void> owner = nullptr) {
+    InferInput input;
+    input.name_ = std::move(name);
+    input.shape_ = std::move(shape);
+    input.datatype_ = datatype;
+    const std::size_t width = ElementSize(datatype);
+    if (width == 0 || bytes.size() % width != 0) {
+      input.refusal_ = absl::InvalidArgumentError(
+          detail::Cat(bytes.size(), " bytes are no whole number of ", DataTypeName(datatype), " elements"));
+    } else {
+      input.size_ = bytes.size() / width;
+      input.bytes_ = bytes;
+    }
+    input.owner_ = std::move(owner);
+    return input;
+  }
+
+  /// Stands in for a tensor that cannot be sent, so that what makes inputs of other libraries' tensors can say why
+  /// where every other mistake is reported: Validate, and the call, fail with INVALID_ARGUMENT and this reason.
+  static InferInput Refused(std::string name, std::string_view reason) {
+    InferInput input;
+    input.name_ = std::move(name);
+    input.refusal_ = absl::InvalidArgumentError(detail::ToAbsl(reason));
+    return input;
+  }
 
   const std::string& name() const { return name_; }
   DataType datatype() const { return datatype_; }
@@ -115,6 +151,9 @@ class InferInput {
   /// INVALID_ARGUMENT naming the input, what was given and what was expected.
   absl::Status Validate() const {
     if (name_.empty()) return absl::InvalidArgumentError("an input has an empty name");
+    if (!refusal_.ok()) {
+      return absl::InvalidArgumentError(detail::Cat("input '", name_, "': ", detail::ToStd(refusal_.message())));
+    }
     const absl::StatusOr<std::int64_t> count = ElementCount(shape_);
     if (!count.ok()) {
       return absl::InvalidArgumentError(detail::Cat("input '", name_, "': ", detail::ToStd(count.status().message())));
@@ -140,6 +179,9 @@ class InferInput {
     return absl::InvalidArgumentError(detail::Cat(what, ": ", DataTypeName(datatype_), " ", shape_.ToString(),
                                                   " does not take ", placement_->byte_size, " bytes of shared memory"));
   }
+
+  InferInput() = default;
+
   template <class T>
   void Lend(std::span<const T> elements) {
     static_assert(
@@ -184,6 +226,7 @@ class InferInput {
   std::shared_ptr<const void> owner_;
   std::optional<SharedMemoryPlacement> placement_;
   Parameters parameters_;
+  absl::Status refusal_;
 };
 
 /// An output asked for: `request.add_output({.name = "label", .classification = 3})`.
@@ -231,12 +274,13 @@ class InferRequest {
  public:
   InferRequest() = default;
   InferRequest(std::initializer_list<InferInput> inputs) : inputs_(inputs) {}  // NOLINT: meant to be implicit
-  explicit InferRequest(std::vector<InferInput> inputs) : inputs_(std::move(inputs)) {}
+  explicit InferRequest(std::vector<InferInput> inputs)
+      : inputs_(std::make_move_iterator(inputs.begin()), std::make_move_iterator(inputs.end())) {}
 
   const std::string& model() const { return model_; }
   const std::string& version() const { return version_; }
   const std::string& id() const { return id_; }
-  const std::vector<InferInput>& inputs() const { return inputs_; }
+  std::span<const InferInput> inputs() const { return inputs_; }
   /// The outputs asked for; none means all.
   const std::vector<RequestedOutput>& outputs() const { return outputs_; }
   std::int64_t priority() const { return priority_; }
@@ -286,12 +330,8 @@ class InferRequest {
   template <TensorElement T>
     requires(!std::is_same_v<T, std::string_view>)
   absl::StatusOr<std::span<const T>> Get(std::string_view name) const {
-    std::string names;
     for (const InferInput& input : inputs_) {
-      if (input.name() != name) {
-        names += detail::Cat(names.empty() ? "'" : ", '", input.name(), "'");
-        continue;
-      }
+      if (input.name() != name) continue;
       if (input.datatype() != DataTypeOf<T>) {
         return absl::InvalidArgumentError(detail::Cat("input '", name, "' is ", DataTypeName(input.datatype()),
                                                       "; expected ", DataTypeName(DataTypeOf<T>)));
@@ -306,6 +346,8 @@ class InferRequest {
         return std::span<const T>(reinterpret_cast<const T*>(input.bytes().data()), input.size());
       }
     }
+    std::string names;
+    for (const InferInput& input : inputs_) names += detail::Cat(names.empty() ? "'" : ", '", input.name(), "'");
     return absl::NotFoundError(detail::Cat("no input '", name, "'; there is ", names.empty() ? "none" : names));
   }
 
@@ -323,12 +365,14 @@ class InferRequest {
       return absl::InvalidArgumentError("the start or end of a sequence needs its id, neither 0 nor empty");
     }
     if (absl::Status status = ValidateOutputs(); !status.ok()) return status;
-    std::set<std::string_view> names;
+    absl::InlinedVector<std::string_view, 8> names;
     for (const InferInput& input : inputs_) {
       if (absl::Status status = input.Validate(); !status.ok()) return status;
-      if (!names.insert(input.name()).second) {
-        return absl::InvalidArgumentError(detail::Cat("input '", input.name(), "' was given twice"));
-      }
+      names.push_back(input.name());
+    }
+    std::sort(names.begin(), names.end());
+    if (const auto twice = std::adjacent_find(names.begin(), names.end()); twice != names.end()) {
+      return absl::InvalidArgumentError(detail::Cat("input '", *twice, "' was given twice"));
     }
     return absl::OkStatus();
   }
@@ -348,7 +392,7 @@ class InferRequest {
   std::string model_;
   std::string version_;
   std::string id_;
-  std::vector<InferInput> inputs_;
+  absl::InlinedVector<InferInput, 2> inputs_;  // most models take one or two
   std::vector<OutputBuffer> buffers_;
   std::vector<RequestedOutput> outputs_;
   std::int64_t priority_ = 0;

@@ -19,6 +19,10 @@
 namespace inferwire {
 inline namespace v0 {
 
+struct BindOptions;
+template <class C, class Outputs, class Inputs>
+class TypedModel;
+
 /// A server that speaks contract C. A cheap handle, like the Client it holds.
 template <Contract C>
 class InferenceClient {
@@ -41,6 +45,13 @@ class InferenceClient {
   Model<C> GetModel(std::string name, ModelOptions options) const {
     return Model<C>(client_, std::move(name), std::move(options), shared_);
   }
+
+  /// A model as a function of typed tensors, checked against what the server says of it: include
+  /// inferwire/typed_model.h, which says more.
+  template <class Outputs, class Inputs>
+  absl::StatusOr<TypedModel<C, Outputs, Inputs>> Bind(std::string name, const BindOptions& options) const;
+  template <class Outputs, class Inputs>
+  absl::StatusOr<TypedModel<C, Outputs, Inputs>> Bind(std::string name) const;
 
   /// Whether the server runs at all.
   absl::StatusOr<bool> Live(CallOptions options = {}) const

@@ -15,6 +15,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "inferwire/detail/fixed_string.h"
+
 namespace grpc {
 class ClientContext;
 class Status;
@@ -27,15 +29,6 @@ inline namespace v0 {
 enum class RpcKind { kUnary, kServerStream, kClientStream, kBidiStream };
 
 namespace detail {
-
-/// A string as a template argument.
-template <std::size_t N>
-struct FixedString {
-  char data[N]{};
-  consteval FixedString() = default;
-  consteval FixedString(const char (&text)[N]) { std::copy_n(text, N, data); }  // NOLINT: meant to be implicit
-  constexpr std::string_view view() const { return {data, N - 1}; }
-};
 
 template <class Method>
 struct MethodTraits;  // defined for the signatures protoc gives the blocking methods of a stub, and for nothing else

@@ -7,6 +7,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <compare>
@@ -214,28 +215,39 @@ concept TensorElement = std::is_same_v<T, bool> || std::is_same_v<T, float> || s
                          !std::is_same_v<T, char8_t> && !std::is_same_v<T, char16_t> && !std::is_same_v<T, char32_t>);
 
 /// A tensor's dimensions, outermost first; none is a scalar. Row-major throughout. In models' metadata -1 is any size.
+/// Up to four dimensions take no memory of their own.
 class Shape {
  public:
   Shape() = default;
-  Shape(std::initializer_list<std::int64_t> dimensions) : dimensions_(dimensions) {}
-  explicit Shape(std::span<const std::int64_t> dimensions) : dimensions_(dimensions.begin(), dimensions.end()) {}
+  Shape(std::initializer_list<std::int64_t> dimensions) : Shape(std::span(dimensions.begin(), dimensions.size())) {}
+  explicit Shape(std::span<const std::int64_t> dimensions) {
+    if (dimensions.size() <= few_.size()) {
+      std::copy(dimensions.begin(), dimensions.end(), few_.begin());
+      few_rank_ = dimensions.size();
+    } else {
+      many_.assign(dimensions.begin(), dimensions.end());
+    }
+  }
 
-  std::size_t rank() const { return dimensions_.size(); }
-  std::int64_t operator[](std::size_t i) const { return dimensions_[i]; }
-  auto begin() const { return dimensions_.begin(); }
-  auto end() const { return dimensions_.end(); }
+  std::size_t rank() const { return many_.empty() ? few_rank_ : many_.size(); }
+  std::int64_t operator[](std::size_t i) const { return begin()[i]; }
+  const std::int64_t* begin() const { return many_.empty() ? few_.data() : many_.data(); }
+  const std::int64_t* end() const { return begin() + rank(); }
   friend bool operator==(const Shape&, const Shape&) = default;
 
   /// "[1,64]"
   std::string ToString() const {
     std::string out = "[";
-    for (const std::int64_t dimension : dimensions_) out += detail::Cat(out.size() > 1 ? "," : "", dimension);
+    for (const std::int64_t dimension : *this) out += detail::Cat(out.size() > 1 ? "," : "", dimension);
     out += ']';
     return out;
   }
 
  private:
-  std::vector<std::int64_t> dimensions_;
+  // One of the two is empty; no absl::InlinedVector, which g++ 12 takes for uninitialized memory once it optimises.
+  std::array<std::int64_t, 4> few_{};
+  std::size_t few_rank_ = 0;
+  std::vector<std::int64_t> many_;
 };
 
 /// The product of the dimensions, 1 for a scalar. INVALID_ARGUMENT naming the shape if one is negative or the product

@@ -15,7 +15,7 @@ FLOORS = [
     ["status.h"],
     ["admin_types.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/",
      "wire/"],
-    ["bearer_token.h", "model_check.h", "shared_memory.h"],
+    ["bearer_token.h", "dlpack.h", "eigen.h", "model_check.h", "npy.h", "shared_memory.h", "signature.h", "torch.h"],
     ["channel/", "contract/"],
     ["call_options.h"],
     ["client_options.h"],
@@ -27,7 +27,7 @@ FLOORS = [
     ["model.h"],
     ["sequence.h"],
     ["inference.h"],
-    ["admin.h"],
+    ["admin.h", "typed_model.h"],
     ["inferwire.h", "testing/"],
 ]
 

@@ -8,6 +8,14 @@
 #include <cstdio>
 #include <string>
 
+#if __has_include(<Eigen/Core>)
+#include <inferwire/eigen.h>
+static_assert(requires(Eigen::VectorXf vector) { inferwire::Lend("x", vector); });
+#endif
+#if __has_include(<dlpack/dlpack.h>)
+#include <inferwire/dlpack.h>
+#endif
+
 #include "acme/scorer.grpc.pb.h"
 #include "inferwire/inference.grpc.pb.h"
 
