@@ -365,26 +365,35 @@ class InferRequest {
       return absl::InvalidArgumentError("the start or end of a sequence needs its id, neither 0 nor empty");
     }
     if (absl::Status status = ValidateOutputs(); !status.ok()) return status;
-    absl::InlinedVector<std::string_view, 8> names;
-    for (const InferInput& input : inputs_) {
-      if (absl::Status status = input.Validate(); !status.ok()) return status;
-      names.push_back(input.name());
-    }
-    std::sort(names.begin(), names.end());
-    if (const auto twice = std::adjacent_find(names.begin(), names.end()); twice != names.end()) {
+    if (absl::Status status = ValidateEach(inputs_); !status.ok()) return status;
+    if (const auto twice =
+            NamedTwice(inputs_, [](const InferInput& input) { return std::string_view(input.name()); })) {
       return absl::InvalidArgumentError(detail::Cat("input '", *twice, "' was given twice"));
     }
     return absl::OkStatus();
   }
 
  private:
+  template <class Tensors>
+  static absl::Status ValidateEach(const Tensors& tensors) {
+    for (const auto& tensor : tensors) {
+      if (absl::Status status = tensor.Validate(); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+  template <class Tensors, class NameOf>
+  static std::optional<std::string_view> NamedTwice(const Tensors& tensors, NameOf name_of) {
+    absl::InlinedVector<std::string_view, 8> names;
+    for (const auto& tensor : tensors) names.push_back(name_of(tensor));
+    std::sort(names.begin(), names.end());
+    const auto twice = std::adjacent_find(names.begin(), names.end());
+    return twice != names.end() ? std::make_optional(*twice) : std::nullopt;
+  }
   absl::Status ValidateOutputs() const {
-    std::set<std::string_view> names;
-    for (const RequestedOutput& output : outputs_) {
-      if (absl::Status status = output.Validate(); !status.ok()) return status;
-      if (!names.insert(output.name).second) {
-        return absl::InvalidArgumentError(detail::Cat("output '", output.name, "' was asked for twice"));
-      }
+    if (absl::Status status = ValidateEach(outputs_); !status.ok()) return status;
+    if (const auto twice =
+            NamedTwice(outputs_, [](const RequestedOutput& output) { return std::string_view(output.name); })) {
+      return absl::InvalidArgumentError(detail::Cat("output '", *twice, "' was asked for twice"));
     }
     return absl::OkStatus();
   }

@@ -222,7 +222,7 @@ class Model {
     if constexpr (SharesStreams<C>) {
       if (!shared_) shared_ = detail::ShareStreams<C>(client_);
     }
-    if constexpr (UnaryRpc<typename C::ModelMetadata>) {
+    if constexpr (TellsModels<C>) {
       if (options_.check.value_or(detail::ChecksByDefault<C>())) known_ = std::make_shared<detail::KnownMetadata>();
     }
   }
@@ -243,7 +243,7 @@ class Model {
 
   /// Calls and returns at once; the future has the result.
   Future<InferResult> AsyncInfer(InferRequest request, CallOptions options = {}) const {
-    if constexpr (UnaryRpc<typename C::ModelMetadata>) {
+    if constexpr (TellsModels<C>) {
       if (known_ != nullptr) {
         const auto known = known_->Get();
         if (known == nullptr || !CheckRequest(request, *known).ok()) {
@@ -303,7 +303,7 @@ class Model {
 
   /// The model's inputs and outputs.
   absl::StatusOr<ModelMetadata> Metadata(CallOptions options = {}) const
-    requires UnaryRpc<typename C::ModelMetadata>
+    requires TellsModels<C>
   {
     return AskMetadata(std::move(options)).Get();
   }
@@ -364,7 +364,7 @@ class Model {
   // ---- the model's metadata
 
   Future<ModelMetadata> AskMetadata(CallOptions options) const
-    requires UnaryRpc<typename C::ModelMetadata>
+    requires TellsModels<C>
   {
     options.info = nullptr;  // it is the other call's
     return client_.AsyncAs<ModelMetadata>(
@@ -373,7 +373,7 @@ class Model {
   }
   /// Once it is known; asked again where the request does not fit, since models are replaced.
   absl::Status Check(const InferRequest& request, CallOptions& options) const {
-    if constexpr (UnaryRpc<typename C::ModelMetadata>) {
+    if constexpr (TellsModels<C>) {
       const auto known = known_->Get();
       if (known != nullptr && CheckRequest(request, *known).ok()) return absl::OkStatus();
       const auto from = std::chrono::steady_clock::now();

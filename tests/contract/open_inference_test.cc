@@ -8,12 +8,15 @@
 #include <vector>
 
 #include "support/catch.h"
+#include "support/open_inference.h"
 
 using inferwire::BFloat16;
 using inferwire::DataType;
 using inferwire::Float16;
 using inferwire::InferRequest;
 using inferwire::OpenInference;
+using inferwire_test::Decoded;
+using inferwire_test::Encoded;
 namespace pb = inferwire::open_inference;
 
 namespace {
@@ -42,11 +45,11 @@ std::string Prefixed(std::uint32_t length, const std::string& bytes) {
 template <class T>
 void CheckRoundTrip(std::vector<T> elements) {
   const auto n = static_cast<std::int64_t>(elements.size());
-  const auto message = OpenInference::Encode({{"x", std::vector<T>(elements), {n}}});
+  const auto message = Encoded({{"x", std::vector<T>(elements), {n}}});
   REQUIRE(message.ok());
   CHECK(message->inputs(0).datatype() == inferwire::DataTypeName(inferwire::DataTypeOf<T>));
   CHECK_FALSE(message->inputs(0).has_contents());
-  const auto result = OpenInference::Decode(Raw(message->inputs(0).datatype(), {n}, message->raw_input_contents(0)));
+  const auto result = Decoded(Raw(message->inputs(0).datatype(), {n}, message->raw_input_contents(0)));
   REQUIRE(result.ok());
   using Read = std::conditional_t<std::is_same_v<T, std::string>, std::string_view, T>;
   const auto back = result->template Get<Read>("x");
@@ -94,7 +97,7 @@ TEST_CASE("a request carries its names, choices and parameters", "[contract]") {
   request.set_parameter("i", 5);
   request.set_parameter("d", 0.5);
   request.set_parameter("s", "text");
-  const auto message = OpenInference::Encode(request);
+  const auto message = Encoded(request);
   REQUIRE(message.ok());
   CHECK(message->model_name() == "m");
   CHECK(message->model_version() == "2");
@@ -111,7 +114,7 @@ TEST_CASE("typed answers are read for every datatype that has them", "[contract]
   const auto fill = [](const std::string& datatype, const std::function<void(pb::InferTensorContents&)>& add) {
     pb::ModelInferResponse response = Response(datatype, {2});
     add(*response.mutable_outputs(0)->mutable_contents());
-    auto result = OpenInference::Decode(std::move(response));
+    auto result = Decoded(std::move(response));
     REQUIRE(result.ok());
     return *std::move(result);
   };
@@ -148,12 +151,12 @@ TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contra
       {"unknown datatype 'FLOAT'", Raw("FLOAT", {1}, "abcd")},
       {"unknown datatype ''", Raw("", {1}, "abcd")},
       {"neither 0 nor 1", Raw("BOOL", {1}, "\x02")},
-      {"does not fit in 3 bytes", Raw("BYTES", {1}, "abc")},
+      {"3 bytes are left over", Raw("BYTES", {1}, "abc")},
       {"claims 100 bytes where 3 are left", Raw("BYTES", {1}, Prefixed(100, "abc"))},
       {"claims 4294967295 bytes", Raw("BYTES", {1}, Prefixed(0xffffffff, "abc"))},
       {"2 bytes are left over", Raw("BYTES", {1}, Prefixed(1, "a") + "zz")},
-      {"more elements than BYTES [1] holds", Raw("BYTES", {1}, Prefixed(1, "a") + Prefixed(1, "b"))},
-      {"does not fit in 5 bytes", Raw("BYTES", {1LL << 40}, Prefixed(1, "a"))},
+      {"shape [1] holds 1 elements, but 2 were given", Raw("BYTES", {1}, Prefixed(1, "a") + Prefixed(1, "b"))},
+      {"holds 1099511627776 elements, but 1 were given", Raw("BYTES", {1LL << 40}, Prefixed(1, "a"))},
       {"shape [2] holds 2 elements, but 1 were given", Raw("BYTES", {2}, Prefixed(4, "abcd"))},
       {"FP16 exists only as raw contents", Response("FP16", {1})},
       {"BF16 exists only as raw contents", Response("BF16", {1})},
@@ -191,7 +194,7 @@ TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contra
        }()},
   }));
   CAPTURE(what);
-  const absl::Status status = OpenInference::Decode(pb::ModelInferResponse(response)).status();
+  const absl::Status status = Decoded(pb::ModelInferResponse(response)).status();
   CHECK(status.code() == absl::StatusCode::kInternal);
   CAPTURE(Message(status));
   CHECK(Message(status).find("the server's answer contradicts itself: ") == 0);
@@ -201,16 +204,16 @@ TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contra
 TEST_CASE("an output in shared memory has no elements in the answer", "[contract]") {
   pb::ModelInferResponse response = Raw("FP32", {4}, "");
   (*response.mutable_outputs(0)->mutable_parameters())["shared_memory_region"].set_string_param("region");
-  const auto result = OpenInference::Decode(std::move(response));
+  const auto result = Decoded(std::move(response));
   REQUIRE(result.ok());
   CHECK(result->outputs().empty());
   REQUIRE(result->placed_outputs().size() == 1);
   CHECK(result->placed_outputs()[0].name == "x");
   CHECK(result->placed_outputs()[0].shape == inferwire::Shape{4});
   // Triton names no region.
-  CHECK(OpenInference::Decode(Raw("FP32", {4}, ""))->placed_outputs().size() == 1);
-  CHECK(OpenInference::Decode(Raw("BYTES", {2}, ""))->placed_outputs().size() == 1);
-  CHECK(OpenInference::Decode(Raw("FP32", {0}, ""))->placed_outputs().empty());
+  CHECK(Decoded(Raw("FP32", {4}, ""))->placed_outputs().size() == 1);
+  CHECK(Decoded(Raw("BYTES", {2}, ""))->placed_outputs().size() == 1);
+  CHECK(Decoded(Raw("FP32", {0}, ""))->placed_outputs().empty());
 }
 
 TEST_CASE("answers keep their parameters, also unsigned ones", "[contract]") {
@@ -222,7 +225,7 @@ TEST_CASE("answers keep their parameters, also unsigned ones", "[contract]") {
   parameters["big"].set_uint64_param(std::numeric_limits<std::uint64_t>::max());
   parameters["s"].set_string_param("x");
   parameters["none"];
-  const auto result = OpenInference::Decode(std::move(response));
+  const auto result = Decoded(std::move(response));
   REQUIRE(result.ok());
   CHECK(std::get<bool>(result->parameters().at("b")));
   CHECK(std::get<std::int64_t>(result->parameters().at("i")) == -3);

@@ -280,10 +280,10 @@ TEST_CASE("Triton streams a decoupled model's answers, and its errors in them", 
   request.set_model("repeat_decoupled");
   request.set_id("a");
   request.set_parameter("triton_enable_empty_final_response", true);
-  CheckOk(stream.Write(*OpenInference::Encode(request)));
+  CheckOk(stream.Write(*inferwire_test::Encoded(request)));
   request.set_model("nobody");
   request.set_id("b");
-  CheckOk(stream.Write(*OpenInference::Encode(request)));
+  CheckOk(stream.Write(*inferwire_test::Encoded(request)));
   CheckOk(stream.WritesDone());
   std::vector<std::string> seen;
   for (pb::ModelStreamInferResponse& part : stream.responses()) {
@@ -292,7 +292,7 @@ TEST_CASE("Triton streams a decoupled model's answers, and its errors in them", 
       seen.push_back(id + " error");
       continue;
     }
-    const auto result = OpenInference::Decode(std::move(*part.mutable_infer_response()));
+    const auto result = inferwire_test::Decoded(part.infer_response());
     CheckOk(result.status());
     seen.push_back(id + (std::get<bool>(result->parameters().at("triton_final_response")) ? " final" : " answer"));
   }

@@ -63,6 +63,10 @@ concept KnowsDraining = requires(const absl::Status& status) {
   { C::Draining(status) } -> std::same_as<bool>;
 };
 
+/// C::ModelMetadata names a unary method that tells a model's inputs and outputs.
+template <class C>
+concept TellsModels = UnaryRpc<typename C::ModelMetadata>;
+
 /// C::CheckServer says, by what a server tells of itself, whether it speaks this contract and not one that looks alike.
 template <class C>
 concept KnowsServers = requires(const ServerMetadata& server) {

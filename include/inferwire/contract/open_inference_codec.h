@@ -581,7 +581,8 @@ class OpenInferenceCodec {
     }
     std::vector<T> elements;
     elements.reserve(static_cast<std::size_t>(count));
-    const bool legal = ForEachNumber(contents, field, kType, [&](std::uint64_t number) {
+    std::string misfit;
+    ForEachNumber(contents, field, kType, [&](std::uint64_t number) {
       bool fits = true;
       if constexpr (std::is_same_v<T, float>) {
         elements.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(number)));
@@ -591,15 +592,17 @@ class OpenInferenceCodec {
         elements.push_back(number != 0);
       } else if constexpr (std::is_signed_v<T>) {
         fits = std::in_range<T>(static_cast<std::int64_t>(number));
+        if (!fits) misfit = detail::Cat(static_cast<std::int64_t>(number));
         elements.push_back(static_cast<T>(number));
       } else {
         fits = std::in_range<T>(number);
+        if (!fits) misfit = detail::Cat(number);
         elements.push_back(static_cast<T>(number));
       }
       return fits;
     });
-    if (!legal) {
-      return Broken(detail::Cat("output '", name, "': a number is no ", DataTypeName(DataTypeOf<T>)));
+    if (!misfit.empty()) {
+      return Broken(detail::Cat("output '", name, "': ", misfit, " is no ", DataTypeName(DataTypeOf<T>)));
     }
     result.Add(name, std::move(elements), std::move(shape));
     return absl::OkStatus();
