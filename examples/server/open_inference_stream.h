@@ -6,6 +6,7 @@
 
 #include <absl/status/status.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/support/sync_stream.h>
 
 #include <atomic>
 #include <chrono>
@@ -16,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "open_inference_public.pb.h"
+#include "open_inference_public.grpc.pb.h"
 #include "server/open_inference_request.h"
 #include "server/repository.h"
 #include "server/shared_memory.h"
