@@ -97,23 +97,25 @@ class Model {
   /// Calls and waits: `model.Infer({{"image", std::span<const float>(pixels), {1, 64}}})`.
   absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
     using Response = typename C::Infer::Response;
+    const Client::Draining draining = PinSequence(request, options);
     if (detail::HasPlacedOutputs(request)) {
-      return client_.CallAs<InferResult, detail::DecodeResult<C, Response, true>>(
-          C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
+      return client_.CallAs<InferResult, detail::DecodeResult<C, Response, true>>(C::Infer::path(), Encode(request),
+                                                                                  std::move(options), draining);
     }
     return client_.CallAs<InferResult, detail::DecodeResult<C, Response>>(C::Infer::path(), Encode(request),
-                                                                          std::move(options), detail::DrainingOf<C>());
+                                                                          std::move(options), draining);
   }
 
   /// Calls and returns at once; the future has the result.
   Future<InferResult> AsyncInfer(InferRequest request, CallOptions options = {}) const {
     using Response = typename C::Infer::Response;
+    const Client::Draining draining = PinSequence(request, options);
     if (detail::HasPlacedOutputs(request)) {
-      return client_.AsyncAs<InferResult, detail::DecodeResult<C, Response, true>>(
-          C::Infer::path(), Encode(request), std::move(options), detail::DrainingOf<C>());
+      return client_.AsyncAs<InferResult, detail::DecodeResult<C, Response, true>>(C::Infer::path(), Encode(request),
+                                                                                   std::move(options), draining);
     }
     return client_.AsyncAs<InferResult, detail::DecodeResult<C, Response>>(C::Infer::path(), Encode(request),
-                                                                           std::move(options), detail::DrainingOf<C>());
+                                                                           std::move(options), draining);
   }
 
   /// The results as a stream, for contracts that have one.
@@ -149,6 +151,12 @@ class Model {
     request.set_model(name_);
     request.set_version(version_);
     return detail::EncodeRequest<C>(request);
+  }
+  // A step of a sequence is not sent twice, and not elsewhere: its state is with one server.
+  static Client::Draining PinSequence(const InferRequest& request, CallOptions& options) {
+    if (!request.sequence().has_id()) return detail::DrainingOf<C>();
+    options.idempotent = options.idempotent.value_or(false);
+    return nullptr;
   }
   template <class Request>
   Request Named() const {
