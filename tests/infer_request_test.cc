@@ -177,3 +177,46 @@ TEST_CASE("a request carries what contracts want beside the tensors", "[tensor]"
   CHECK(std::get<std::string>(request.parameters().at("name")) == "text");
   CHECK(request.inputs().size() == 1);
 }
+
+TEST_CASE("a request says how it is to be queued, and what outputs are wanted", "[tensor]") {
+  InferRequest request = {{"x", std::vector<float>{1}, {1}}};
+  CHECK(request.priority() == 0);
+  CHECK(request.queue_timeout() == absl::ZeroDuration());
+  CHECK_FALSE(request.sequence().has_id());
+  request.set_priority(3);
+  request.set_queue_timeout(absl::Milliseconds(5));
+  request.set_sequence({.id = "s", .start = true});
+  request.set_outputs({"a", "b"});
+  request.add_output({.name = "c", .classification = 2});
+  CHECK(request.Validate().ok());
+  CHECK(request.outputs().size() == 3);
+  request.set_outputs({"d"});
+  CHECK(request.outputs().size() == 1);
+  CHECK(InferRequest(request).sequence().has_id());
+}
+
+TEST_CASE("what no server can be asked is named", "[tensor][trap]") {
+  const auto refusal = [](auto change) {
+    InferRequest request = {{"x", std::vector<float>{1}, {1}}};
+    change(request);
+    const absl::Status status = request.Validate();
+    CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+    return Message(status);
+  };
+  CHECK(refusal([](auto& r) { r.set_priority(-1); }) == "a priority of -1; expected 0 or more");
+  CHECK(refusal([](auto& r) { r.set_queue_timeout(absl::Seconds(-1)); }) ==
+        "a queue timeout of -1s; expected 0 or more, and an end");
+  CHECK_FALSE(refusal([](auto& r) { r.set_queue_timeout(absl::InfiniteDuration()); }).empty());
+  CHECK(refusal([](auto& r) { r.set_sequence({.id = "", .start = true}); }) ==
+        "the start or end of a sequence needs its id, neither 0 nor empty");
+  CHECK(refusal([](auto& r) { r.set_sequence({.end = true}); }).find("needs its id") != std::string::npos);
+  CHECK(refusal([](auto& r) { r.set_outputs({""}); }) == "a requested output has an empty name");
+  CHECK(refusal([](auto& r) { r.set_outputs({"y", "y"}); }) == "output 'y' was asked for twice");
+  CHECK(refusal([](auto& r) { r.add_output({.name = "y", .classification = -1}); }) ==
+        "output 'y': a classification of -1; expected 0 or more");
+  CHECK(refusal([](auto& r) {
+          r.add_output({.name = "y", .classification = 1, .placement = inferwire::SharedMemoryPlacement{"r", 8}});
+        }) == "output 'y': a classification cannot be put into shared memory");
+  CHECK(refusal([](auto& r) { r.add_output({.name = "y", .placement = inferwire::SharedMemoryPlacement{"", 8}}); }) ==
+        "output 'y': a shared-memory region has no name");
+}

@@ -144,3 +144,16 @@ TEST_CASE("a huge tensor goes out and comes back", "[inference]") {
   CHECK(back->size() == big.size());
   CHECK(back->back() == 1.5f);
 }
+
+TEST_CASE("a step of a sequence is sent once, to one server", "[inference]") {
+  RawServer server([](RawCall& call) { call.Finish(grpc::Status(grpc::UNAVAILABLE, "perhaps it was done")); });
+  const auto model = Speak<OpenInference>(server.target()).GetModel("m");
+  InferRequest request;
+  request.set_sequence({.id = 7});
+  CHECK_FALSE(model.Infer(request).ok());
+  CHECK(server.calls() == 1);
+  CHECK_FALSE(model.AsyncInfer(request).Get().ok());
+  CHECK(server.calls() == 2);
+  CHECK_FALSE(model.Infer({}).ok());
+  CHECK(server.calls() > 3);
+}

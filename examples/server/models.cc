@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
+#include <mutex>
 #include <set>
 
 #include "server/file.h"
@@ -56,11 +58,28 @@ class StorytellerModel : public Model {
                .inputs = {{.name = "prompt", .datatypes = {"BYTES"}, .shape = {1}},
                           {.name = "max_tokens", .datatypes = {"INT64"}, .shape = {1}, .optional = true},
                           {.name = "seed", .datatypes = {"INT64"}, .shape = {1}, .optional = true}},
-               .outputs = {{.name = "text", .datatypes = {"BYTES"}, .shape = {1}}}}),
+               .outputs = {{.name = "text", .datatypes = {"BYTES"}, .shape = {1}}},
+               .decoupled = true}),
         teller_(teller) {}
 
  private:
+  // The whole story at once.
   absl::StatusOr<std::vector<Tensor>> Run(std::span<const TensorView> inputs) const override {
+    std::string text;
+    absl::Status status = Tell(inputs, [&](const std::string& token) {
+      text += token;
+      return true;
+    });
+    if (!status.ok()) return status;
+    return Text(text);
+  }
+
+  absl::Status RunStream(std::span<const TensorView> inputs,
+                         const std::function<bool(std::vector<Tensor>)>& send) const override {
+    return Tell(inputs, [&](const std::string& token) { return send(Text(token)); });
+  }
+
+  absl::Status Tell(std::span<const TensorView> inputs, const std::function<bool(const std::string&)>& say) const {
     const auto setting = [&](std::string_view name, std::int64_t otherwise) {
       const TensorView* tensor = Find(inputs, name);
       return tensor == nullptr ? otherwise : Values<std::int64_t>(*tensor)[0];
@@ -69,11 +88,16 @@ class StorytellerModel : public Model {
         StoryOptions::Create(setting("max_tokens", StoryOptions().max_tokens), setting("seed", 0));
     if (!options.ok()) return options.status();
     Storyteller::Story story = teller_.Tell(Strings(*Find(inputs, "prompt"))[0], options->seed);
-    std::string text;
-    for (std::int64_t i = 0; i < options->max_tokens; ++i) text += story.Next();
+    for (std::int64_t i = 0; i < options->max_tokens; ++i) {
+      if (!say(story.Next())) break;
+    }
+    return absl::OkStatus();
+  }
+
+  static std::vector<Tensor> Text(const std::string& text) {
     Tensor output{"text", "BYTES", {1}, {}};
     AppendString(text, output.data);
-    return std::vector<Tensor>{std::move(output)};
+    return {std::move(output)};
   }
 
   const Storyteller& teller_;
@@ -148,11 +172,77 @@ class AccumulateModel : public Model {
   }
 };
 
+// Keeps the sum of each sequence that was begun and has not ended.
+class SequenceSumModel : public Model {
+ public:
+  static constexpr std::size_t kMostSequences = 10'000;
+
+  SequenceSumModel()
+      : Model({.name = "sequence_sum",
+               .platform = "arithmetic",
+               .inputs = {{.name = "INPUT", .datatypes = {"INT32", "FP32"}, .shape = {1}}},
+               .outputs = {{.name = "OUTPUT", .datatypes = {"INT32", "FP32"}, .shape = {1}}},
+               .sequence = true}) {}
+
+ private:
+  absl::StatusOr<std::vector<Tensor>> Run(std::span<const TensorView> inputs) const override {
+    return RunStep(inputs, {});
+  }
+
+  absl::StatusOr<std::vector<Tensor>> RunStep(std::span<const TensorView> inputs,
+                                              const SequenceStep& step) const override {
+    if (!step.has_id()) {
+      return absl::InvalidArgumentError("sequence_sum: expected a sequence_id that is neither 0 nor empty");
+    }
+    const TensorView& input = inputs[0];
+    const bool floats = input.datatype == "FP32";
+    const double value = floats ? static_cast<double>(Values<float>(input)[0]) : Values<std::int32_t>(input)[0];
+    const std::lock_guard<std::mutex> lock(mutex_);
+    auto sum = sums_.find(step.id);
+    if (!step.start && sum != sums_.end() && sum->second.datatype != input.datatype) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("sequence_sum: the sequence began with ", sum->second.datatype, "; found ", input.datatype));
+    }
+    if (step.start) {
+      if (sum == sums_.end() && sums_.size() == kMostSequences) {
+        return absl::UnavailableError(absl::StrCat("sequence_sum: ", kMostSequences, " sequences run already"));
+      }
+      sum = sums_.insert_or_assign(step.id, Sum{input.datatype, 0}).first;
+    } else if (sum == sums_.end()) {
+      return absl::InvalidArgumentError("sequence_sum: the first request of a sequence must have sequence_start");
+    }
+    sum->second.total += value;
+    const double total = sum->second.total;
+    if (step.end) sums_.erase(sum);
+    if (floats) {
+      const float output[] = {static_cast<float>(total)};
+      return std::vector<Tensor>{MakeTensor<float>("OUTPUT", "FP32", {1}, output)};
+    }
+    // Sums of integers are exact in a double up to 2^53, and wrap around as the type does.
+    const std::uint32_t output[] = {static_cast<std::uint32_t>(static_cast<std::int64_t>(total))};
+    return std::vector<Tensor>{MakeTensor<std::uint32_t>("OUTPUT", "INT32", {1}, output)};
+  }
+
+  struct Sum {
+    std::string datatype;
+    double total;
+  };
+
+  mutable std::mutex mutex_;
+  mutable std::map<SequenceStep::Id, Sum> sums_;
+};
+
 }  // namespace
 
-absl::StatusOr<std::vector<Tensor>> Model::Infer(std::span<const TensorView> inputs) const {
+absl::StatusOr<std::vector<Tensor>> Model::Infer(std::span<const TensorView> inputs, const SequenceStep& step) const {
   if (absl::Status status = Check(inputs); !status.ok()) return status;
-  return Run(inputs);
+  return RunStep(inputs, step);
+}
+
+absl::Status Model::Stream(std::span<const TensorView> inputs,
+                           const std::function<bool(std::vector<Tensor>)>& send) const {
+  if (absl::Status status = Check(inputs); !status.ok()) return status;
+  return RunStream(inputs, send);
 }
 
 absl::Status Model::Check(std::span<const TensorView> inputs) const {
@@ -201,6 +291,7 @@ ModelSet::ModelSet(DigitClassifier digits, Storyteller storyteller)
   models_.push_back(std::make_unique<AddSubModel>());
   models_.push_back(std::make_unique<DigitsModel>(digits_));
   models_.push_back(std::make_unique<IdentityModel>());
+  models_.push_back(std::make_unique<SequenceSumModel>());
   models_.push_back(std::make_unique<StorytellerModel>(storyteller_));
 }
 

@@ -7,11 +7,13 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "server/digits.h"
@@ -34,9 +36,22 @@ struct ModelSpec {
   std::string platform;
   std::vector<TensorSpec> inputs;
   std::vector<TensorSpec> outputs;
+  bool decoupled = false;  // a stream gets any number of answers
+  bool sequence = false;   // a request is a step of a sequence
 };
 
-/// One model as tensors in, tensors out. Immutable, so safe from any thread.
+/// Which sequence a request belongs to, and whether it begins or ends it. 0 and "" mean none.
+struct SequenceStep {
+  using Id = std::variant<std::uint64_t, std::string>;
+
+  Id id = std::uint64_t{0};
+  bool start = false;
+  bool end = false;
+
+  bool has_id() const { return id != Id(std::uint64_t{0}) && id != Id(std::string()); }
+};
+
+/// One model as tensors in, tensors out. Safe from any thread.
 class Model {
  public:
   explicit Model(ModelSpec spec) : spec_(std::move(spec)) {}
@@ -46,11 +61,23 @@ class Model {
 
   /// All outputs, in the order of the spec. INVALID_ARGUMENT naming what was given and what was expected for an input
   /// that the spec does not allow. The inputs have passed CheckData.
-  absl::StatusOr<std::vector<Tensor>> Infer(std::span<const TensorView> inputs) const;
+  absl::StatusOr<std::vector<Tensor>> Infer(std::span<const TensorView> inputs, const SequenceStep& step = {}) const;
+
+  /// Any number of answers, one after another, until `send` says false. For decoupled models.
+  absl::Status Stream(std::span<const TensorView> inputs, const std::function<bool(std::vector<Tensor>)>& send) const;
 
  private:
   absl::Status Check(std::span<const TensorView> inputs) const;
   virtual absl::StatusOr<std::vector<Tensor>> Run(std::span<const TensorView> inputs) const = 0;
+  virtual absl::StatusOr<std::vector<Tensor>> RunStep(std::span<const TensorView> inputs, const SequenceStep&) const {
+    return Run(inputs);
+  }
+  virtual absl::Status RunStream(std::span<const TensorView> inputs,
+                                 const std::function<bool(std::vector<Tensor>)>& send) const {
+    absl::StatusOr<std::vector<Tensor>> outputs = Run(inputs);
+    if (outputs.ok()) send(*std::move(outputs));
+    return outputs.status();
+  }
 
   ModelSpec spec_;
 };

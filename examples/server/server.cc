@@ -107,7 +107,9 @@ std::unique_ptr<grpc::Server> BuildWithHealth(grpc::ServerBuilder& builder) {
 
 struct EmbeddedServer::State {
   State(std::unique_ptr<ModelSet> set, const ServerOptions& options)
-      : models(std::move(set)), simple(*models, options.default_model, options.token_delay), open_inference(*models) {}
+      : models(std::move(set)),
+        simple(*models, options.default_model, options.token_delay),
+        open_inference(*models, options.token_delay) {}
 
   std::unique_ptr<ModelSet> models;
   SimpleService simple;

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "server/pause.h"
 #include "server/status.h"
 #include "server/tensor.h"
 #include "server/text.h"
@@ -59,18 +60,6 @@ absl::StatusOr<StoryOptions> ReadStoryOptions(const Request& request) {
   if (!max_tokens.ok()) return max_tokens.status();
   if (!seed.ok()) return seed.status();
   return StoryOptions::Create(*max_tokens, *seed);
-}
-
-// False when the call was cancelled meanwhile: nobody waits for the rest.
-bool Pause(grpc::ServerContext& context, std::chrono::milliseconds delay) {
-  constexpr std::chrono::milliseconds kLongestNap(5);
-  const auto end = std::chrono::steady_clock::now() + delay;
-  while (!context.IsCancelled()) {
-    const auto left = end - std::chrono::steady_clock::now();
-    if (left <= left.zero()) return true;
-    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(left, kLongestNap));
-  }
-  return false;
 }
 
 absl::Status GoneError() { return absl::CancelledError("the caller has gone"); }

@@ -319,7 +319,7 @@ class Model {
     request.set_version(options_.version);
     return detail::EncodeRequest<C>(request);
   }
-  // A step of a sequence changes what the server remembers.
+  // A step of a sequence is not sent twice, and not elsewhere: its state is with one server.
   static void AsOnce(const InferRequest& request, CallOptions& options) {
     if (request.sequence().has_id() && !options.idempotent.has_value()) options.idempotent = false;
   }
@@ -330,7 +330,7 @@ class Model {
     if constexpr (SharesStreams<C>) {
       if (OverStream(options)) return Shared(request, shared_);
     }
-    return {C::Infer::path(), Encode(request), detail::DrainingOf<C>()};
+    return {C::Infer::path(), Encode(request), request.sequence().has_id() ? nullptr : detail::DrainingOf<C>()};
   }
   detail::Decoder<InferResult> DecoderFor(const InferRequest& request, const CallOptions& options) const {
     if constexpr (SharesStreams<C>) {

@@ -42,6 +42,32 @@ TEST_CASE("what the simple contract cannot carry is refused by name", "[contract
   CHECK(Message(Simple::Encode(request).status()) == "inference.Inference cannot carry parameters, but 'k' was given");
 }
 
+TEST_CASE("nor does the simple contract carry what other protocols say beside tensors", "[contract][trap]") {
+  const InferRequest bare = {{"x", std::vector<float>{1}, {1}}};
+  const auto refusal = [&](auto change) {
+    InferRequest request = bare;
+    change(request);
+    CHECK(request.Validate().ok());
+    const absl::Status status = Simple::Encode(request).status();
+    CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+    return Message(status);
+  };
+  CHECK(Simple::Encode(bare).ok());
+  CHECK(refusal([](auto& r) { r.set_priority(2); }) == "inference.Inference cannot carry a priority, but 2 was given");
+  CHECK(refusal([](auto& r) { r.set_queue_timeout(absl::Milliseconds(5)); }) ==
+        "inference.Inference cannot carry a queue timeout, but 5ms was given");
+  CHECK(refusal([](auto& r) { r.set_sequence({.id = 5}); }) ==
+        "inference.Inference cannot carry a step of a sequence, but one was given");
+  CHECK(refusal([](auto& r) {
+          r.add_input(inferwire::InferInput("s", {"region", 4, 0}, inferwire::DataType::kFp32, {1}));
+        }) == "inference.Inference cannot carry shared memory, but input 's' lies in 'region'");
+  CHECK(refusal([](auto& r) {
+          r.add_input(inferwire::InferInput("p", std::vector<float>{1}, {1}).set_parameter("k", 1));
+        }) == "inference.Inference cannot carry parameters, but input 'p' has 'k'");
+  CHECK(refusal([](auto& r) { r.add_output({.name = "y", .classification = 1}); }) ==
+        "inference.Inference cannot carry a choice of outputs, but 'y' was given");
+}
+
 TEST_CASE("an answer without a shape is a vector, and a text is an output", "[contract]") {
   inference::Response response;
   response.add_output(0.5f);

@@ -260,7 +260,7 @@ TEST_CASE("a language model needs a text to learn from", "[examples][storyteller
 TEST_CASE("an unknown model's error names the known ones", "[examples]") {
   const absl::Status status = Models().Find("digitz").status();
   CHECK(status.code() == absl::StatusCode::kNotFound);
-  CheckMentions(MessageOf(status), {"'digitz'", "accumulate, add_sub, digits, identity and storyteller"});
+  CheckMentions(MessageOf(status), {"'digitz'", "accumulate, add_sub, digits, identity, sequence_sum and storyteller"});
 }
 
 TEST_CASE("add_sub adds and subtracts floats and integers of any shape", "[examples]") {

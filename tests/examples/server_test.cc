@@ -8,12 +8,14 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
 #include <memory>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -679,6 +681,187 @@ TEST_CASE("tensors of no elements and scalars pass through", "[examples][server]
   typed.set_model_name("identity");
   AddInput(typed, "INPUT0", "INT64", {0});
   CHECK(fixture.Infer(typed).outputs(0).shape(0) == 0);
+}
+
+namespace {
+
+using inference::ModelStreamInferResponse;
+
+ModelInferRequest StoryRequest(const std::string& id, std::int64_t tokens) {
+  ModelInferRequest request = RawRequest("storyteller", "prompt", "BYTES", {1}, RawText("Tom"));
+  AddInput(request, "max_tokens", "INT64", {1});
+  request.add_raw_input_contents(Raw<std::int64_t>({tokens}));
+  request.set_id(id);
+  return request;
+}
+
+ModelInferRequest EchoRequest(const std::string& id) {
+  ModelInferRequest request = RawRequest("identity", "INPUT0", "FP32", {1}, Raw<float>({1}));
+  request.set_id(id);
+  return request;
+}
+
+ModelInferRequest SumRequest(std::int32_t value) {
+  return RawRequest("sequence_sum", "INPUT", "INT32", {1}, Raw<std::int32_t>({value}));
+}
+
+// "id:answer", "id:last" for an answer that is its request's last, "id:end" for one without outputs, "id:error".
+std::string Word(const ModelStreamInferResponse& response) {
+  const ModelInferResponse& answer = response.infer_response();
+  const std::string id(answer.id());
+  if (!response.error_message().empty()) return id + ":error";
+  const auto mark = answer.parameters().find("triton_final_response");
+  if (mark == answer.parameters().end()) return id + ":unmarked";
+  if (!mark->second.bool_param()) return id + ":answer";
+  return id + (answer.outputs().empty() ? ":end" : ":last");
+}
+
+// All that a stream answers to these requests.
+std::pair<std::vector<ModelStreamInferResponse>, grpc::Status> StreamInfer(
+    Fixture& fixture, const std::vector<ModelInferRequest>& requests, const std::string& header = "") {
+  Context context;
+  if (!header.empty()) context.AddMetadata(header, "true");
+  auto stream = fixture.open->ModelStreamInfer(&context);
+  for (const ModelInferRequest& request : requests) stream->Write(request);
+  stream->WritesDone();
+  std::vector<ModelStreamInferResponse> answers;
+  for (ModelStreamInferResponse answer; stream->Read(&answer);) answers.push_back(answer);
+  return {answers, stream->Finish()};
+}
+
+std::vector<std::string> Words(const std::vector<ModelStreamInferResponse>& answers) {
+  std::vector<std::string> words;
+  for (const ModelStreamInferResponse& answer : answers) words.push_back(Word(answer));
+  return words;
+}
+
+}  // namespace
+
+TEST_CASE("ordinary models answer a stream in the order of its requests", "[examples][server][stream]") {
+  Fixture fixture;
+  const auto [answers, status] = StreamInfer(fixture, {EchoRequest("a"), EchoRequest("b"), EchoRequest("c")});
+  CHECK(status.ok());
+  CHECK(Words(answers) == std::vector<std::string>{"a:last", "b:last", "c:last"});
+}
+
+TEST_CASE("a story streams token by token, and its end is said where it was asked for", "[examples][server][stream]") {
+  Fixture fixture;
+  const auto [quiet, first] = StreamInfer(fixture, {StoryRequest("s", 2)});
+  CHECK(first.ok());
+  CHECK(Words(quiet) == std::vector<std::string>{"s:answer", "s:answer"});
+  ModelInferRequest marked = StoryRequest("s", 2);
+  (*marked.mutable_parameters())["triton_enable_empty_final_response"].set_bool_param(true);
+  const auto [answers, second] = StreamInfer(fixture, {marked});
+  CHECK(second.ok());
+  CHECK(Words(answers) == std::vector<std::string>{"s:answer", "s:answer", "s:end"});
+  CHECK(answers.back().infer_response().model_name() == "storyteller");
+  std::string told;
+  for (const auto& answer : quiet) told += answer.infer_response().raw_output_contents(0).substr(4);
+  CHECK(RawText(told) == fixture.Infer(StoryRequest("s", 2)).raw_output_contents(0));
+  const auto [none, third] = StreamInfer(fixture, {StoryRequest("s", 0)});
+  CHECK(third.ok());
+  CHECK(none.empty());
+}
+
+TEST_CASE("stories on one stream are told beside one another, and beside other answers", "[examples][server][stream]") {
+  Fixture fixture({.token_delay = std::chrono::milliseconds(20)});
+  const auto [answers, status] = StreamInfer(fixture, {StoryRequest("s", 20), StoryRequest("t", 20), EchoRequest("e")});
+  CHECK(status.ok());
+  const std::vector<std::string> words = Words(answers);
+  REQUIRE(words.size() == 41);
+  const auto first = [&](const char* word) { return std::find(words.begin(), words.end(), word) - words.begin(); };
+  const auto last = [&](const char* word) { return words.rend() - std::find(words.rbegin(), words.rend(), word); };
+  CHECK(first("t:answer") < last("s:answer"));
+  CHECK(first("s:answer") < last("t:answer"));
+  CHECK(first("e:last") < last("s:answer"));
+}
+
+TEST_CASE("an error on a stream ends its own request", "[examples][server][stream]") {
+  Fixture fixture;
+  ModelInferRequest unknown = EchoRequest("u");
+  unknown.set_model_name("nobody");
+  ModelInferRequest wrong = EchoRequest("w");
+  wrong.mutable_inputs(0)->set_name("wrong");
+  ModelInferRequest story = StoryRequest("s", -1);
+  const auto [answers, status] = StreamInfer(fixture, {unknown, wrong, EchoRequest("e")});
+  CHECK(status.ok());
+  CHECK(Words(answers) == std::vector<std::string>{"u:error", "w:error", "e:last"});
+  CheckMentions(answers[0].error_message(), {"'nobody'"});
+  CHECK(answers[0].infer_response().parameters().empty());
+  CHECK(Words(StreamInfer(fixture, {story}).first) == std::vector<std::string>{"s:error"});
+}
+
+TEST_CASE("an error ends the stream with a status where the caller wants it so", "[examples][server][stream]") {
+  Fixture fixture;
+  ModelInferRequest unknown = EchoRequest("u");
+  unknown.set_model_name("nobody");
+  const auto [answers, status] = StreamInfer(fixture, {EchoRequest("a"), unknown}, "triton_grpc_error");
+  CHECK(status.error_code() == grpc::NOT_FOUND);
+  CHECK(Words(answers) == std::vector<std::string>{"a:last"});
+}
+
+TEST_CASE("a caller that goes leaves no story behind", "[examples][server][stream]") {
+  Fixture fixture({.token_delay = std::chrono::milliseconds(1)});
+  Context context;
+  auto stream = fixture.open->ModelStreamInfer(&context);
+  for (int i = 0; i < 70; ++i) stream->Write(StoryRequest(std::to_string(i), 100'000));
+  ModelStreamInferResponse answer;
+  bool refused = false;  // there is room for 64
+  while (!refused && stream->Read(&answer)) refused = !answer.error_message().empty();
+  CHECK(refused);
+  context.TryCancel();
+  while (stream->Read(&answer)) {
+  }
+  CHECK(stream->Finish().error_code() == grpc::CANCELLED);
+}
+
+TEST_CASE("a sequence is summed up, by number or by name", "[examples][server]") {
+  Fixture fixture;
+  const auto step = [&](std::int32_t value, const auto& id, bool start, bool end) {
+    ModelInferRequest request = SumRequest(value);
+    auto& parameters = *request.mutable_parameters();
+    if constexpr (std::is_integral_v<std::decay_t<decltype(id)>>) {
+      parameters["sequence_id"].set_int64_param(id);
+    } else {
+      parameters["sequence_id"].set_string_param(id);
+    }
+    parameters["sequence_start"].set_bool_param(start);
+    parameters["sequence_end"].set_bool_param(end);
+    return request;
+  };
+  const auto sum = [&](const ModelInferRequest& request) { return fixture.Infer(request).raw_output_contents(0); };
+  CHECK(sum(step(1, 5, true, false)) == Raw<std::int32_t>({1}));
+  CHECK(sum(step(7, "5", true, false)) == Raw<std::int32_t>({7}));
+  CHECK(sum(step(2, 5, false, true)) == Raw<std::int32_t>({3}));
+  CHECK(sum(step(1, "5", false, false)) == Raw<std::int32_t>({8}));
+  CHECK(sum(step(4, "5", true, false)) == Raw<std::int32_t>({4}));  // begun again
+  CheckMentions(fixture.InferStatus(step(2, 5, false, false)).error_message(), {"sequence_start"});
+  CheckMentions(fixture.InferStatus(SumRequest(1)).error_message(), {"sequence_id"});
+  CheckMentions(fixture.InferStatus(step(1, "", true, false)).error_message(), {"sequence_id"});
+  ModelInferRequest floats = step(0, "5", false, false);
+  floats.mutable_inputs(0)->set_datatype("FP32");
+  CheckMentions(fixture.InferStatus(floats).error_message(), {"began with INT32; found FP32"});
+}
+
+TEST_CASE("reserved parameters of a wrong kind are refused", "[examples][server]") {
+  Fixture fixture;
+  const auto status = [&](const std::string& key, auto set) {
+    ModelInferRequest request = EchoRequest("");
+    set((*request.mutable_parameters())[key]);
+    return fixture.InferStatus(request).error_code();
+  };
+  const auto number = [](auto& p) { p.set_int64_param(1); };
+  const auto text = [](auto& p) { p.set_string_param("1"); };
+  const auto wide = [](auto& p) { p.set_uint64_param(1); };
+  CHECK(status("sequence_start", number) == grpc::INVALID_ARGUMENT);
+  CHECK(status("priority", text) == grpc::INVALID_ARGUMENT);
+  CHECK(status("timeout", [](auto& p) { p.set_int64_param(-1); }) == grpc::INVALID_ARGUMENT);
+  CHECK(status("triton_other", number) == grpc::INVALID_ARGUMENT);
+  CHECK(status("own", wide) == grpc::INVALID_ARGUMENT);
+  CHECK(status("own", [](auto&) {}) == grpc::INVALID_ARGUMENT);
+  CHECK(status("own", number) == grpc::OK);
+  CHECK(status("own", text) == grpc::OK);
+  CHECK(status("priority", wide) == grpc::OK);
 }
 
 }  // namespace inferwire::examples
