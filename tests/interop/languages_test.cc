@@ -92,6 +92,8 @@ class Counter {
     REQUIRE(server_.open());
     REQUIRE(::listen(listener_.fd(), 1) == 0);
     thread_ = std::thread([this] {
+      pollfd caller{listener_.fd(), POLLIN, 0};
+      ::poll(&caller, 1, -1);
       const Socket client(::accept(listener_.fd(), nullptr, nullptr));
       std::array<pollfd, 2> ends = {{{client.fd(), POLLIN, 0}, {server_.fd(), POLLIN, 0}}};
       while (::poll(ends.data(), 2, -1) > 0) {

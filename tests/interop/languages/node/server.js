@@ -43,7 +43,8 @@ const answer = async (request, call, send) => {
   if (request.model === 'fail') throw failure(request.text);
   if (request.model === 'gzip') throw {code: grpc.status.UNIMPLEMENTED, details: 'grpc-js compresses no answers'};
   if (request.model === 'slow') {
-    send(echo(request, [(call.getDeadline() - Date.now()) / 1000]));
+    const left = (call.getDeadline() - Date.now()) / 1000;
+    send(echo(request, [left === Infinity ? -1 : left]));
     if (!call.cancelled) await new Promise(resolve => call.once('cancelled', resolve));
     return ended(request.id).end();
   }
@@ -68,11 +69,13 @@ server.addService(inference.Inference.service, {
     for await (const {input, ...rest} of call) Object.assign(merged, rest, {input: merged.input.concat(input)});
     await one(merged, call, done);
   },
-  Converse: async call => {
-    try {
-      for await (const request of call) await answer(request, call, made => call.write(made));
-      call.end();
-    } catch (error) { call.emit('error', error); }
+  Converse: call => {
+    let last = Promise.resolve();  // answers in order; no async iterator, which would destroy the stream at its end
+    call.on('data', request => {
+      last = last.then(() => answer(request, call, made => call.write(made)));
+      last.catch(error => call.emit('error', error));
+    });
+    call.on('end', () => last.then(() => call.end(), () => {}));
   },
 });
 server.bindAsync(`127.0.0.1:${port}`, grpc.ServerCredentials.createInsecure(), (error, bound) => {
