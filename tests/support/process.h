@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A program that a test starts, and kills.
+// A program that a test starts, and kills or asks to end.
 #ifndef INFERWIRE_TESTS_SUPPORT_PROCESS_H_
 #define INFERWIRE_TESTS_SUPPORT_PROCESS_H_
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,9 +40,12 @@ class Process {
       ::_exit(127);
     }
     ::close(out[1]);
-    std::array<char, 256> line;
-    const bool said = quiet || ::read(out[0], line.data(), line.size()) > 0;
+    char c = 0;
+    while (!quiet && c != '\n' && ::read(out[0], &c, 1) == 1) line_ += c;
     ::close(out[0]);
+    const bool said = quiet || c == '\n';
+    if (said && !quiet) line_.pop_back();
+    INFO(command.at(0) << " said '" << line_ << "'");
     REQUIRE(said);
   }
   Process(const Process&) = delete;
@@ -50,8 +55,23 @@ class Process {
     ::waitpid(pid_, nullptr, 0);
   }
 
+  /// What it said first, without the line's end.
+  const std::string& line() const { return line_; }
+
+  /// Asks it to end (SIGTERM).
+  void Terminate() { ::kill(pid_, SIGTERM); }
+  /// Whether it has ended by itself within half a minute. It stays to be waited for by the destructor.
+  bool Ended() {
+    const int handle = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
+    pollfd end{handle, POLLIN, 0};
+    const bool ended = ::poll(&end, 1, 30'000) == 1;
+    ::close(handle);
+    return ended;
+  }
+
  private:
   pid_t pid_ = -1;
+  std::string line_;
 };
 
 }  // namespace inferwire_test
