@@ -81,7 +81,7 @@ struct OpenInference {
     for (int i = 0; i < response.outputs_size(); ++i) {
       auto& output = *response.mutable_outputs(i);
       absl::Status status =
-          output.has_contents() && raw
+          raw && output.contents().ByteSizeLong() > 0  // MLServer puts empty contents beside raw ones
               ? Broken(detail::Cat("output '", std::string_view(output.name()), "' has raw and typed contents"))
               : DecodeOutput(output, raw ? response.mutable_raw_output_contents(i) : nullptr, result);
       if (!status.ok()) return status;
