@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cache folder: what is installed once, under a name that holds its version, whoever asks and how many at once."""
+
 import contextlib
 import fcntl
 import hashlib
@@ -34,7 +35,7 @@ def locked(name):
 
 
 def installed(name, build, *sources):
-    """The folder `name`, which build(folder) fills where it is not whole yet, or these files of ours have changed since."""
+    """The folder `name`, which build(folder) fills where it is not whole, or these files of ours have changed since."""
     folder = root() / name
     stamp = folder / "installed"
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
@@ -49,7 +50,9 @@ def installed(name, build, *sources):
 
 def run(*command, **options):
     """Runs a command; its output is shown where it fails."""
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    done = subprocess.run(
+        [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
     if done.returncode != 0:
         raise Failure(f"'{' '.join(map(str, command))}' failed with {done.returncode}:\n{done.stdout[-4000:]}")
     return done.stdout

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """KServe's Python server with a model of scikit-learn's."""
+
 from servers import cache
 from servers.process import Place, answers, free_port, listens
 
 VERSION = "0.21.0"
+TRAIN = cache.MODELS / "digits.py"
 
 
 def install():
-    return cache.installed(f"kserve-{VERSION}", lambda folder: cache.venv(folder, f"kserve=={VERSION}", "scikit-learn"))
+    def build(folder):
+        cache.venv(folder, f"kserve=={VERSION}", "scikit-learn")
+        cache.run(folder / "bin/python", TRAIN, folder)
+
+    return cache.installed(f"kserve-{VERSION}", build, TRAIN)
 
 
 def start(run, instance="kserve", flags=(), port=None):
@@ -15,7 +21,23 @@ def start(run, instance="kserve", flags=(), port=None):
     place = Place(run, instance)
     here = place.fresh()
     grpc, http = port or free_port(), free_port()
-    command = [folder / "bin/python", cache.MODELS / "kserve/server.py", f"--grpc_port={grpc}", f"--http_port={http}", *flags]
-    return place.start(command, cwd=here, environment={"PYTHONDONTWRITEBYTECODE": "1"},
-                       variables={"INFERWIRE_KSERVE": f"127.0.0.1:{grpc}", "INFERWIRE_KSERVE_HTTP": f"127.0.0.1:{http}"},
-                       ready=lambda: answers(http, "/v2/health/live") and listens(grpc))
+    command = [
+        folder / "bin/python",
+        cache.MODELS / "kserve/server.py",
+        f"--grpc_port={grpc}",
+        f"--http_port={http}",
+        "--digits",
+        folder / "digits.joblib",
+        *flags,
+    ]
+    return place.start(
+        command,
+        cwd=here,
+        environment={"PYTHONDONTWRITEBYTECODE": "1"},
+        variables={
+            "INFERWIRE_KSERVE": f"127.0.0.1:{grpc}",
+            "INFERWIRE_KSERVE_HTTP": f"127.0.0.1:{http}",
+            "INFERWIRE_KSERVE_EXPECTED": str(folder / "digits.csv"),
+        },
+        ready=lambda: answers(http, "/v2/health/live") and listens(grpc),
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers as process groups: started on free ports of loopback, waited for, recorded, and stopped by whoever comes later."""
+"""Servers as process groups: started on free ports of loopback, waited for, recorded, stopped by any other program."""
+
 import json
 import os
 import pathlib
@@ -27,10 +28,14 @@ def free_port():
     raise cache.Failure("no free port on 127.0.0.1 between 10000 and 32767")
 
 
+# Whatever proxy the environment names, it is not for loopback.
+_HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 def answers(port, path="/", word=""):
     """Whether HTTP on this port of loopback says 200, and the word."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as reply:
+        with _HTTP.open(f"http://127.0.0.1:{port}{path}", timeout=2) as reply:
             return reply.status == 200 and word in reply.read().decode()
     except OSError:
         return False
@@ -76,8 +81,13 @@ def _beyond_loopback(pids):
         for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             address = fields[1].split(":")[0]
-            loopback = address.endswith("7F") if len(address) == 8 else address in (
-                "00000000000000000000000001000000",) or address.startswith("0000000000000000FFFF0000") and address.endswith("7F")
+            loopback = (
+                address.endswith("7F")
+                if len(address) == 8
+                else address in ("00000000000000000000000001000000",)
+                or address.startswith("0000000000000000FFFF0000")
+                and address.endswith("7F")
+            )
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets and not loopback:
                 found.append(fields[1])
     return found
@@ -104,13 +114,27 @@ class Place:
             return None
 
     def start(self, command, *, variables, ready, seconds=120, environment=None, cwd=None, shared=None):
-        """Runs the command until ready() holds; a Failure with the log's end where it does not within these seconds. What is
-        left of shared memory whose names begin with `shared` goes when the server does, however that is."""
+        """Runs the command until ready() holds; a Failure with the log's end where it does not within these seconds.
+
+        What is left of shared memory whose names begin with `shared` goes when the server does, however that is.
+        """
         with open(self.log, "wb") as log:
-            process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                       env={**os.environ, **(environment or {})}, cwd=cwd, start_new_session=True)
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+                cwd=cwd,
+                start_new_session=True,
+            )
         # The start time tells the process from a stranger that later gets the same number.
-        record = {"pid": process.pid, "started": (_stat(process.pid) or (0, 0, 0))[2], "variables": variables, "shared": shared}
+        record = {
+            "pid": process.pid,
+            "started": (_stat(process.pid) or (0, 0, 0))[2],
+            "variables": variables,
+            "shared": shared,
+        }
         (self.folder / "server.json").write_text(json.dumps(record, indent=1))
         try:
             until = time.monotonic() + seconds

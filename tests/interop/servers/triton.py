@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NVIDIA Triton on the processor, its own program from a Python wheel: instances with all models, few, or real ONNX ones."""
+"""NVIDIA Triton on the processor, its program out of a Python wheel: instances with all models, few, or ONNX ones."""
+
 import shutil
 import subprocess
 import sys
@@ -19,24 +20,53 @@ INSTANCES = {
     "triton-first": (FEW, ()),
     "triton-second": (FEW, ()),
     # Headers triton-grpc-protocol-admin: secret, and triton-grpc-protocol-infer: letmein.
-    "triton-restricted": (FEW, ("--grpc-restricted-protocol=model-repository,shared-memory,logging,trace:admin=secret",
-                                "--grpc-restricted-protocol=inference:infer=letmein")),
-    "triton-mtls": (FEW, ("--grpc-use-ssl=true", "--grpc-use-ssl-mutual=true",
-                          "--grpc-server-cert={certificates}/server.pem", "--grpc-server-key={certificates}/server.key",
-                          "--grpc-root-cert={certificates}/ca.pem")),
+    "triton-restricted": (
+        FEW,
+        (
+            "--grpc-restricted-protocol=model-repository,shared-memory,logging,trace:admin=secret",
+            "--grpc-restricted-protocol=inference:infer=letmein",
+        ),
+    ),
+    "triton-mtls": (
+        FEW,
+        (
+            "--grpc-use-ssl=true",
+            "--grpc-use-ssl-mutual=true",
+            "--grpc-server-cert={certificates}/server.pem",
+            "--grpc-server-key={certificates}/server.key",
+            "--grpc-root-cert={certificates}/ca.pem",
+        ),
+    ),
     "triton-age": (FEW, ("--grpc-max-connection-age=2000", "--grpc-max-connection-age-grace=500")),
     "onnx": (("magika", "ocr_cls", "silero_vad", "silero_vad_sequence"), ()),
 }
 
 # Datatypes as the models' names and as the configuration spell them.
-IDENTITIES = {"bool": "BOOL", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
-              "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-              "fp16": "FP16", "bf16": "BF16", "fp32": "FP32", "fp64": "FP64", "bytes": "STRING"}
+IDENTITIES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "fp16": "FP16",
+    "bf16": "BF16",
+    "fp32": "FP32",
+    "fp64": "FP64",
+    "bytes": "STRING",
+}
 
 
 def install():
-    version = subprocess.run([cache.python(), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-                             capture_output=True, text=True, check=True).stdout.strip()
+    version = subprocess.run(
+        [cache.python(), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     # The python backend's program needs the interpreter's shared library.
     cache.packages(f"libpython{version}", "openssl")
 
@@ -97,13 +127,33 @@ def start(run, instance, flags=(), port=None):
         variables[f"{variable}_CERTIFICATES"] = str(here / "certificates")
     packages = cache.site_packages(folder)
     server = packages / "pytriton/tritonserver"
-    command = [server / "bin/tritonserver", f"--model-repository={here}/models", f"--backend-directory={server}/backends",
-               f"--cache-directory={server}/caches", "--http-address=127.0.0.1", f"--http-port={http}",
-               "--grpc-address=127.0.0.1", f"--grpc-port={grpc}", "--allow-metrics=false", "--model-control-mode=explicit",
-               *(f"--load-model={model}" for model in models or ["*"]), "--exit-timeout-secs=10",
-               f"--backend-config=python,shm-region-prefix-name={_shared(place)}",
-               *(flag.format(certificates=here / "certificates") for flag in own_flags), *flags]
-    environment = {"PATH": f"{folder}/bin:/usr/bin:/bin", "LD_LIBRARY_PATH": str(packages / "nvidia_pytriton.libs"),
-                   "PYTHONPATH": str(packages), "PYTHONDONTWRITEBYTECODE": "1"}
-    return place.start(command, environment=environment, variables=variables, shared=_shared(place),
-                       ready=lambda: answers(http, "/v2/health/ready"))
+    command = [
+        server / "bin/tritonserver",
+        f"--model-repository={here}/models",
+        f"--backend-directory={server}/backends",
+        f"--cache-directory={server}/caches",
+        "--http-address=127.0.0.1",
+        f"--http-port={http}",
+        "--grpc-address=127.0.0.1",
+        f"--grpc-port={grpc}",
+        "--allow-metrics=false",
+        "--model-control-mode=explicit",
+        *(f"--load-model={model}" for model in models or ["*"]),
+        "--exit-timeout-secs=10",
+        f"--backend-config=python,shm-region-prefix-name={_shared(place)}",
+        *(flag.format(certificates=here / "certificates") for flag in own_flags),
+        *flags,
+    ]
+    environment = {
+        "PATH": f"{folder}/bin:/usr/bin:/bin",
+        "LD_LIBRARY_PATH": str(packages / "nvidia_pytriton.libs"),
+        "PYTHONPATH": str(packages),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return place.start(
+        command,
+        environment=environment,
+        variables=variables,
+        shared=_shared(place),
+        ready=lambda: answers(http, "/v2/health/ready"),
+    )

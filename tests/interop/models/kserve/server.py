@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KServe's own server with a model of scikit-learn's digits; only the addresses it listens on are turned to loopback, which
-it has no settings for."""
+"""KServe's own server with a model of scikit-learn's digits.
+
+Only the addresses it listens on are turned to loopback, which it has no settings for.
+"""
+
+import argparse
 import asyncio
 
 import grpc.aio
+import joblib
 import kserve
 import numpy as np
 import uvicorn.config
 from kserve.errors import InferenceError
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
 
 
 def on_loopback():
     add_port = grpc.aio._server.Server.add_insecure_port
-    grpc.aio._server.Server.add_insecure_port = lambda self, address: add_port(self, address.replace("[::]", "127.0.0.1"))
+    grpc.aio._server.Server.add_insecure_port = lambda self, address: add_port(
+        self, address.replace("[::]", "127.0.0.1")
+    )
     configure = uvicorn.config.Config.__init__
 
     def configure_on_loopback(self, *args, **options):
@@ -28,13 +33,13 @@ def on_loopback():
 class Digits(kserve.Model):
     """Classifies the input "predict"; others come back. Inputs with certain names delay the answer or fail it."""
 
-    def __init__(self):
+    def __init__(self, path):
         super().__init__("digits")
+        self.path = path
         self.load()
 
     def load(self):
-        pixels, classes = load_digits(return_X_y=True)
-        self.classifier = LogisticRegression(C=0.01, max_iter=1000).fit(pixels, classes)
+        self.classifier = joblib.load(self.path)
         self.ready = True
         return True
 
@@ -58,5 +63,8 @@ class Digits(kserve.Model):
 
 if __name__ == "__main__":
     on_loopback()
-    options, _ = kserve.model_server.parser.parse_known_args()
-    kserve.ModelServer(http_port=options.http_port, grpc_port=options.grpc_port, workers=1, enable_grpc=True).start([Digits()])
+    parser = argparse.ArgumentParser(parents=[kserve.model_server.parser])
+    parser.add_argument("--digits", help="the model's file")
+    options, _ = parser.parse_known_args()
+    server = kserve.ModelServer(http_port=options.http_port, grpc_port=options.grpc_port, workers=1, enable_grpc=True)
+    server.start([Digits(options.digits)])

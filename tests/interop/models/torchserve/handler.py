@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives back what came. TorchServe's own contract: the text in `data`, behind the command in `cmd`, where sleep, error and
-stream do as they say. The Open Inference Protocol: every input under its own name; those named SLEEP_S and ERROR do so."""
+"""Gives back what came.
+
+By TorchServe's own contract: the text in `data`, behind the command in `cmd`, where sleep, error and stream do as they
+say. By the Open Inference Protocol: every input under its own name; those named SLEEP_S and ERROR do as they say.
+"""
+
 import base64
 import json
 import time
@@ -32,8 +36,9 @@ def answer(row, rows, context):
         raise PredictionException("model said no", 503)
     elif command == "stream":
         for index in range(int(body)):
-            send_intermediate_predict_response([f"token{index} "] * rows, context.request_ids, "Intermediate Prediction success",
-                                               200, context)
+            send_intermediate_predict_response(
+                [f"token{index} "] * rows, context.request_ids, "Intermediate Prediction success", 200, context
+            )
             time.sleep(0.05)
         return "done"
     return f"{command}:{body}"
@@ -49,5 +54,9 @@ def answer_open(request, context):
         if tensor["name"] == "ERROR":
             raise PredictionException("model said no", 503)
     model = context.manifest["model"]
-    return {"id": request.get("id", ""), "model_name": model["modelName"], "model_version": model["modelVersion"],
-            "outputs": request["inputs"]}
+    return {
+        "id": request.get("id", ""),
+        "model_name": model["modelName"],
+        "model_version": model["modelVersion"],
+        "outputs": request["inputs"],
+    }

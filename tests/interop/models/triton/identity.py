@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What came goes back."""
+
 import triton_python_backend_utils as triton
 
 

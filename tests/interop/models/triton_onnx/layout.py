@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """usage: layout.py WHEELS REPOSITORY: a repository of Triton's out of the ONNX files that Python wheels carry."""
+
 import json
 import pathlib
 import shutil

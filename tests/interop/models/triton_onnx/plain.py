@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An ONNX model whose inputs bear the names of the configuration's, and whose outputs have its order."""
+
 import json
 import pathlib
 

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Voice activity: a probability for each chunk of 512 samples, from a whole recording at once (decoupled) or from the
-chunks of a sequence as they come. The network's state goes from chunk to chunk, and so do the last 64 samples."""
+"""Voice activity: a probability for each chunk of 512 samples.
+
+From a whole recording at once (decoupled), or from the chunks of a sequence as they come. The network's state goes from
+chunk to chunk, and so do the last 64 samples.
+"""
+
 import json
 import pathlib
 
@@ -49,7 +53,7 @@ class TritonPythonModel:
         for index in range(len(audio) // CHUNK):
             if sender.is_cancelled():
                 break
-            probability = voice.hear(audio[index * CHUNK:(index + 1) * CHUNK])
+            probability = voice.hear(audio[index * CHUNK : (index + 1) * CHUNK])
             chunk = triton.Tensor("CHUNK", np.array([index], np.int32))
             sender.send(triton.InferenceResponse([triton.Tensor("PROB", probability), chunk]))
         sender.send(flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What came goes back; inputs with certain names delay the answer or fail it. As a stream: an answer for each number."""
+"""What came goes back; inputs of certain names delay the answer or fail it. As a stream: an answer for each."""
+
 import asyncio
 
 from mlserver import MLModel
@@ -22,8 +23,15 @@ class Custom(MLModel):
                 raise InferenceError("model said no")
             if tensor.name == "RAISE":
                 raise RuntimeError("boom")
-            outputs.append(ResponseOutput(name=tensor.name, shape=tensor.shape, datatype=tensor.datatype, data=tensor.data,
-                                          parameters=tensor.parameters))
+            outputs.append(
+                ResponseOutput(
+                    name=tensor.name,
+                    shape=tensor.shape,
+                    datatype=tensor.datatype,
+                    data=tensor.data,
+                    parameters=tensor.parameters,
+                )
+            )
         return InferenceResponse(id=payload.id, model_name=self.name, model_version=self.version, outputs=outputs)
 
     async def predict_stream(self, payloads):
@@ -32,6 +40,8 @@ class Custom(MLModel):
                 if value == POISON:
                     raise InferenceError(f"poison value {POISON}")
                 await asyncio.sleep(0.05)
-                outputs = [ResponseOutput(name=name, shape=[1], datatype="INT32", data=[int(number)])
-                           for name, number in (("OUT", value), ("IDX", index))]
+                outputs = [
+                    ResponseOutput(name=name, shape=[1], datatype="INT32", data=[int(number)])
+                    for name, number in (("OUT", value), ("IDX", index))
+                ]
                 yield InferenceResponse(id=payload.id, model_name=self.name, outputs=outputs)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sum and the difference of two rows."""
+
 import triton_python_backend_utils as triton
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A response for each element of IN, DELAY_MS apart; an error in place of that for -999."""
+
 import threading
 import time
 
@@ -27,6 +28,9 @@ class TritonPythonModel:
             if value == POISON:
                 sender.send(triton.InferenceResponse(error=triton.TritonError(f"poison value {POISON}")))
                 continue
-            outputs = [triton.Tensor("OUT", np.array([value], np.int32)), triton.Tensor("IDX", np.array([index], np.int32))]
+            outputs = [
+                triton.Tensor("OUT", np.array([value], np.int32)),
+                triton.Tensor("IDX", np.array([index], np.int32)),
+            ]
             sender.send(triton.InferenceResponse(outputs))
         sender.send(flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sum of what a sequence has sent so far."""
+
 import numpy as np
 import triton_python_backend_utils as triton
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sleeps as long as it is told, and says how long it did; ends at once when cancelled. A negative time is an error."""
+
 import time
 
 import numpy as np

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sum of what a sequence has sent so far, where ids are text. Triton 2.51 cannot hand such an id to a model, so there is
-one slot, whose sequence the sum belongs to; another sequence waits for its turn."""
+"""The sum of what a sequence has sent so far, where ids are text.
+
+Triton 2.51 cannot hand such an id to a model, so there is one slot, whose sequence the sum belongs to; another sequence
+waits for its turn.
+"""
+
 import numpy as np
 import triton_python_backend_utils as triton
 
