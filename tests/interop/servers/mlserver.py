@@ -4,27 +4,27 @@
 import json
 import shutil
 
-from servers import cache
+from servers import cache, digits
 from servers.process import Place, answers, free_port
 
 VERSION = "1.7.1"
-TRAIN = cache.MODELS / "digits.py"
 
 
 def install():
     def build(folder):
         cache.venv(folder, f"mlserver=={VERSION}", f"mlserver-sklearn=={VERSION}")
-        cache.run(folder / "bin/python", TRAIN, folder)
+        digits.learned(f"mlserver-{VERSION}", folder)
 
-    return cache.installed(f"mlserver-{VERSION}", build, TRAIN)
+    return cache.installed(f"mlserver-{VERSION}", build)
 
 
 def start(run, instance="mlserver", flags=(), port=None):
     folder = install()
+    learned = digits.learned(f"mlserver-{VERSION}", folder)
     place = Place(run, instance)
     here = place.fresh()
     shutil.copytree(cache.MODELS / "mlserver", here / "models", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(folder / "digits.joblib", here / "models/digits/model.joblib")
+    shutil.copy(learned / "digits.joblib", here / "models/digits/model.joblib")
     grpc, http = port or free_port(), free_port()
     settings = {
         "host": "127.0.0.1",
@@ -42,7 +42,7 @@ def start(run, instance="mlserver", flags=(), port=None):
         variables={
             "INFERWIRE_MLSERVER": f"127.0.0.1:{grpc}",
             "INFERWIRE_MLSERVER_HTTP": f"127.0.0.1:{http}",
-            "INFERWIRE_MLSERVER_EXPECTED": str(folder / "digits.csv"),
+            "INFERWIRE_MLSERVER_EXPECTED": str(learned / "digits.csv"),
         },
         ready=lambda: answers(http, "/v2/health/ready"),
     )
