@@ -176,7 +176,7 @@ TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contra
       {"has raw and typed contents",
        [] {
          auto r = Raw("FP32", {1}, "abcd");
-         r.mutable_outputs(0)->mutable_contents();
+         r.mutable_outputs(0)->mutable_contents()->add_fp32_contents(1);
          return r;
        }()},
       {"1 outputs but 2 raw contents",
@@ -199,6 +199,16 @@ TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contra
   CAPTURE(Message(status));
   CHECK(Message(status).find("the server's answer contradicts itself: ") == 0);
   CHECK(Message(status).find(what) != std::string::npos);
+}
+
+TEST_CASE("contents that hold nothing do no harm beside raw ones, as MLServer sends them", "[contract]") {
+  pb::ModelInferResponse response = Raw("INT32", {1}, std::string("\x07\0\0\0", 4));
+  response.mutable_outputs(0)->mutable_contents();
+  const auto result = OpenInference::Decode(std::move(response));
+  REQUIRE(result.ok());
+  const auto values = result->Get<std::int32_t>("x");
+  REQUIRE(values.ok());
+  CHECK(values->front() == 7);
 }
 
 TEST_CASE("an output in shared memory has no elements in the answer", "[contract]") {

@@ -490,7 +490,7 @@ class OpenInferenceCodec {
     Shape shape(std::span<const std::int64_t>(dimensions.data(), rank));
     const absl::StatusOr<std::int64_t> count = ElementCount(shape);
     if (!count.ok()) return Broken(detail::Cat("output '", name, "': ", detail::ToStd(count.status().message())));
-    if (raw != nullptr && contents.has_value()) {
+    if (raw != nullptr && contents.has_value() && contents->size() > 0) {  // MLServer puts empty ones beside raw ones
       return Broken(detail::Cat("output '", name, "' has raw and typed contents"));
     }
     // Triton leaves the entry of an output in shared memory empty and says no more; others name the region.

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A response for each element of IN, DELAY_MS apart; an error in place of that for -999."""
+
+import threading
+import time
+
+import numpy as np
+import triton_python_backend_utils as triton
+
+POISON = -999
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        for request in requests:
+            values = triton.get_input_tensor_by_name(request, "IN").as_numpy()
+            delay = triton.get_input_tensor_by_name(request, "DELAY_MS")
+            seconds = 0 if delay is None else float(delay.as_numpy()[0]) / 1000
+            arguments = (request.get_response_sender(), values, seconds)
+            threading.Thread(target=self._answer, args=arguments, daemon=True).start()
+
+    @staticmethod
+    def _answer(sender, values, seconds):
+        for index, value in enumerate(values):
+            if sender.is_cancelled():
+                break
+            time.sleep(seconds)
+            if value == POISON:
+                sender.send(triton.InferenceResponse(error=triton.TritonError(f"poison value {POISON}")))
+                continue
+            outputs = [
+                triton.Tensor("OUT", np.array([value], np.int32)),
+                triton.Tensor("IDX", np.array([index], np.int32)),
+            ]
+            sender.send(triton.InferenceResponse(outputs))
+        sender.send(flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

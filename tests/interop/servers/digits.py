@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scikit-learn's digits, learned once by the scikit-learn of a server's own environment."""
+
+from servers import cache
+
+LEARN = cache.MODELS / "digits.py"
+
+
+def learned(name, environment):
+    """A folder with the model and what it says, as models/digits.py writes them."""
+    return cache.installed(f"{name}-digits", lambda folder: cache.run(environment / "bin/python", LEARN, folder), LEARN)
