@@ -59,7 +59,8 @@ Shape EigenShape(const M& matrix) {
   return Shape{matrix.rows(), matrix.cols()};
 }
 
-template <EigenDense M>
+/// What lies in memory as a tensor does, matrix or other, as an input.
+template <class M>
 InferInput EigenInput(std::string name, const M& matrix, Shape shape, std::shared_ptr<const void> owner) {
   using S = typename M::Scalar;
   static_assert(

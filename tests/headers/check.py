@@ -16,7 +16,7 @@ FLOORS = [
     ["admin_types.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/",
      "wire/"],
     ["bearer_token.h", "dlpack.h", "eigen.h", "model_check.h", "npy.h", "shared_memory.h", "signature.h", "torch.h"],
-    ["channel/", "contract/"],
+    ["channel/", "contract/", "eigen_tensor.h"],
     ["call_options.h"],
     ["client_options.h"],
     ["engine/"],
