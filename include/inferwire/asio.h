@@ -75,7 +75,10 @@ template <class T, class Convert, class Handler>
 class Operation : public std::enable_shared_from_this<Operation<T, Convert, Handler>> {
  public:
   Operation(detail::Ref<detail::FutureState<T>> state, Convert convert, Handler handler)
-      : state_(std::move(state)), convert_(std::move(convert)), handler_(std::move(handler)), work_(handler_) {}
+      : state_(std::move(state)),
+        convert_(std::move(convert)),
+        handler_(std::move(handler)),
+        work_(net::get_associated_executor(handler_)) {}
 
   void Begin() {
 #ifdef INFERWIRE_ASIO_CANCELS
