@@ -7,8 +7,10 @@
 #include <chrono>
 #include <memory>
 #include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -151,7 +153,41 @@ void Live(const Executor& executor, int rounds) {
   }
 }
 
+// A task told to stop by one thread while another completes what it waits for.
+void Stop(const Executor& executor, int rounds) {
+  for (int round = 0; round < rounds; ++round) {
+    const SourceRef source = MakeSource(executor), other = MakeSource(executor);
+    const Held held = std::make_shared<int>(round);
+    std::stop_source stop;
+    std::thread stopper([&] { stop.request_stop(); });
+    std::thread completer([&] {
+      source->Complete(1);
+      other->Complete(2);
+    });
+    const auto both = [&]() -> Task<absl::StatusOr<int>> {
+      try {
+        co_return co_await AwaitBoth(FutureOf(source), FutureOf(other), held);
+      } catch (const std::runtime_error& error) {
+        co_return absl::CancelledError(error.what());
+      }
+    };
+    const absl::StatusOr<int> result = inferwire::SyncWait(both(), stop.get_token());
+    CHECK((result.ok() ? *result == 3 : result.status().code() == absl::StatusCode::kCancelled));
+    stopper.join();
+    completer.join();
+    REQUIRE(Alone(held));
+  }
+}
+
 }  // namespace
+
+TEST_CASE("a stop meets the result at any moment, on a pool", "[lifetime]") {
+  Stop(std::make_shared<inferwire::ThreadPool>(2), 1000);
+}
+
+TEST_CASE("a stop meets the result at any moment, inline", "[lifetime]") {
+  Stop(std::make_shared<inferwire::InlineExecutor>(), 1000);
+}
 
 TEST_CASE("futures and tasks end well wherever they are destroyed, on a pool", "[lifetime]") {
   Live(std::make_shared<inferwire::ThreadPool>(2), 20);

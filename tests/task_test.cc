@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inferwire/task.h"
 
+#include <atomic>
+#include <coroutine>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -8,6 +11,7 @@
 #include <string>
 #include <thread>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -64,6 +68,20 @@ Task<int> Gather(int rounds) {
     sum += a + b;
   }
   co_return sum;
+}
+// A coroutine as another library might have it: begins at once, knows no stop token, and nobody waits for it.
+struct Foreign {
+  struct promise_type {
+    Foreign get_return_object() { return {}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() { std::terminate(); }
+  };
+};
+Foreign AwaitAsForeign(inferwire::Future<int> first, inferwire::Future<int> second, std::atomic<int>& sum) {
+  const int a = (co_await std::move(first)).value();
+  sum = a + (co_await Await(std::move(second))).value();
 }
 template <class T>
 std::vector<Task<T>> Both(Task<T> first, Task<T> second) {
@@ -241,4 +259,15 @@ TEST_CASE("a task destroyed while it waits drops what it waits for, in a gatheri
   CHECK(second->cancels == 1);
   CHECK(held.use_count() == 1);
   stop.request_stop();  // nothing of it is left to be told
+}
+
+TEST_CASE("a coroutine of another library awaits futures and tasks", "[task]") {
+  const auto executor = std::make_shared<inferwire::InlineExecutor>();
+  const auto first = MakeSource(executor), second = MakeSource(executor);
+  std::atomic<int> sum{0};
+  AwaitAsForeign(FutureOf(first), FutureOf(second), sum);
+  first->Complete(1);
+  CHECK(sum == 0);
+  second->Complete(2);
+  CHECK(sum == 3);
 }

@@ -19,6 +19,11 @@
 #include "support/raw_server.h"
 #include "support/source.h"
 
+// GCC mixes up the operators new and delete of Asio's coroutine frames once it inlines them.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
+
 namespace {
 
 using inferwire::AsyncNext;
