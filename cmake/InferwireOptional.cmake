@@ -1,11 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The headers for other libraries' tensors: targets that bring the library, which is looked for when one is asked for.
+# The headers for other libraries: targets that bring the library, which is looked for when one is asked for.
 
-set(inferwire_optional_components eigen dlpack torch)
+set(inferwire_optional_components asio eigen dlpack torch)
 set(inferwire_eigen_library Eigen3 Eigen3::Eigen)
 set(inferwire_dlpack_library dlpack dlpack::dlpack)
 set(inferwire_torch_library Torch torch)
+
+# Boost.Asio, or where there is none (or its variable is OFF) Asio alone: headers without a package file. Without either,
+# no target.
+function(_inferwire_add_asio)
+  find_path(INFERWIRE_BOOST_INCLUDE_DIR boost/asio/any_io_executor.hpp DOC "Where the headers of Boost 1.74 or later are")
+  find_path(INFERWIRE_ASIO_INCLUDE_DIR asio/any_io_executor.hpp DOC "Where the headers of Asio 1.18 or later are")
+  mark_as_advanced(INFERWIRE_BOOST_INCLUDE_DIR INFERWIRE_ASIO_INCLUDE_DIR)
+  if(INFERWIRE_BOOST_INCLUDE_DIR)
+    set(directory "${INFERWIRE_BOOST_INCLUDE_DIR}")
+    set(definition "")
+  elseif(INFERWIRE_ASIO_INCLUDE_DIR)
+    set(directory "${INFERWIRE_ASIO_INCLUDE_DIR}")
+    set(definition INFERWIRE_STANDALONE_ASIO)
+  else()
+    return()
+  endif()
+  add_library(inferwire_asio INTERFACE)
+  target_link_libraries(inferwire_asio INTERFACE inferwire::inferwire Threads::Threads)
+  target_include_directories(inferwire_asio SYSTEM INTERFACE "${directory}")
+  target_compile_definitions(inferwire_asio INTERFACE ${definition})
+  add_library(inferwire::asio ALIAS inferwire_asio)
+endfunction()
 
 # inferwire_add_optional(<component> [<missing>])
 #
@@ -17,7 +39,12 @@ function(inferwire_add_optional component)
     list(JOIN inferwire_optional_components ", " known)
     message(FATAL_ERROR "inferwire has no optional component '${component}'; it has ${known}")
   endif()
-  if(NOT TARGET inferwire::${component})
+  if(component STREQUAL asio AND NOT TARGET inferwire::asio)
+    _inferwire_add_asio()
+    if(NOT TARGET inferwire::asio)
+      set(missing "inferwire's component 'asio' needs the headers of Boost 1.74 or of Asio 1.18, or later, which were not found")
+    endif()
+  elseif(NOT TARGET inferwire::${component})
     list(GET inferwire_${component}_library 0 package)
     list(GET inferwire_${component}_library 1 library)
     if(NOT TARGET ${library})

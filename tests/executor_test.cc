@@ -3,9 +3,12 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "support/catch.h"
+#include "support/inference.h"
 #include "support/raw_server.h"
 
 using inferwire::InlineExecutor;
@@ -49,4 +52,34 @@ TEST_CASE("work may hold the last reference to its own pool", "[executor]") {
 TEST_CASE("clients without an executor share one pool", "[executor]") {
   const auto first = ThreadPool::Shared();
   CHECK(first == ThreadPool::Shared());
+}
+
+TEST_CASE("an executor whose threads are all blocked stalls no call but what goes on there", "[executor]") {
+  inferwire_test::RawServer server(inferwire_test::Echo);
+  const auto pool = std::make_shared<ThreadPool>(2);
+  const inferwire::Client blocked = inferwire_test::Connect(server.target(), {.executor = pool});
+  const inferwire::Client other = inferwire_test::Connect(server.target());
+  inferwire_test::Event first, second, go_on;
+  const auto block = [&](inferwire_test::Event& running) {
+    return blocked.Async<&inferwire_test::Inference::RunInference>(inferwire_test::Text("x")).Then([&](auto reply) {
+      running.Set();
+      go_on.Wait();
+      return reply.status();
+    });
+  };
+  auto one = block(first), two = block(second);
+  REQUIRE(first.Wait());
+  REQUIRE(second.Wait());
+
+  CHECK(blocked.Call<&inferwire_test::Inference::RunInference>(inferwire_test::Text("a"))->text() == "a");
+  CHECK(blocked.Async<&inferwire_test::Inference::RunInference>(inferwire_test::Text("b")).Get()->text() == "b");
+  auto session = other.Open<&inferwire_test::Inference::Converse>();
+  for (int turn = 0; turn < 100; ++turn) {
+    REQUIRE(session.Write(inferwire_test::Text(std::to_string(turn))).ok());
+    REQUIRE(session.Read()->text() == std::to_string(turn));
+  }
+  CHECK(session.Finish().ok());
+  go_on.Set();
+  CHECK(std::move(one).Get().ok());
+  CHECK(std::move(two).Get().ok());
 }

@@ -13,41 +13,15 @@
 #include "inferwire/task.h"
 #include "support/catch.h"
 #include "support/raw_server.h"
+#include "support/source.h"
 
 using inferwire::Future;
 using inferwire::MakeReadyFuture;
 using inferwire::WhenAll;
 using inferwire::WhenAny;
 using inferwire_test::Event;
-
-namespace {
-
-// A source that a test completes by hand. Cancelling completes it, as a call does.
-class Source final : public inferwire::detail::FutureState<int> {
- public:
-  explicit Source(std::shared_ptr<inferwire::Executor> executor = std::make_shared<inferwire::ThreadPool>(1))
-      : executor_(std::move(executor)) {}
-  void CancelSource() override {
-    ++cancels;
-    Complete(absl::CancelledError("cancelled"));
-  }
-  void Complete(absl::StatusOr<int> result) {
-    if (!done_.exchange(true)) Set(std::move(result));
-  }
-  inferwire::Executor& executor() override { return *executor_; }
-  std::atomic<int> cancels{0};
-
- private:
-  const std::shared_ptr<inferwire::Executor> executor_;
-  std::atomic<bool> done_{false};
-};
-
-inferwire::detail::Ref<Source> MakeSource() { return inferwire::detail::MakeRef<Source>(); }
-Future<int> FutureOf(const inferwire::detail::Ref<Source>& source) {
-  return Future<int>(inferwire::detail::Ref<inferwire::detail::FutureState<int>>(source));
-}
-
-}  // namespace
+using inferwire_test::FutureOf;
+using inferwire_test::MakeSource;
 
 TEST_CASE("a future is ready once its source has completed", "[future]") {
   const auto source = MakeSource();
@@ -110,6 +84,33 @@ TEST_CASE("a continuation runs on the executor and its value is the new future's
   source->Complete(7);
   CHECK(std::move(future).Get().value() == "7");
   CHECK(ran != std::this_thread::get_id());
+}
+
+TEST_CASE("a continuation runs on the executor that was given, and so does what follows it", "[future]") {
+  const auto source = MakeSource();
+  const auto pool = std::make_shared<inferwire::ThreadPool>(1);
+  Event told;
+  std::thread::id expected, first, second;
+  pool->Run([&] {
+    expected = std::this_thread::get_id();
+    told.Set();
+  });
+  REQUIRE(told.Wait());
+  Future<int> future = FutureOf(source)
+                           .Then(pool,
+                                 [&](absl::StatusOr<int> n) {
+                                   first = std::this_thread::get_id();
+                                   return n;
+                                 })
+                           .Then([&](absl::StatusOr<int> n) {
+                             second = std::this_thread::get_id();
+                             return *n + 1;
+                           });
+  source->Complete(1);
+  CHECK(std::move(future).Get().value() == 2);
+  CHECK(first == expected);
+  CHECK(second == expected);
+  CHECK(MakeReadyFuture<int>(1).Then(pool, [](absl::StatusOr<int> n) { return n; }).Get().value() == 1);
 }
 
 TEST_CASE("a continuation's StatusOr, Status, Future or nothing is flattened", "[future]") {
@@ -198,7 +199,7 @@ TEST_CASE("dropping a chain cancels the future its continuation returned", "[fut
 TEST_CASE("a thousand chains dropped while they complete neither hang nor run late", "[future]") {
   auto pool = std::make_shared<inferwire::ThreadPool>(2);
   for (int round = 0; round < 1000; ++round) {
-    const auto source = inferwire::detail::MakeRef<Source>(pool);
+    const auto source = MakeSource(pool);
     auto alive = std::make_unique<std::atomic<bool>>(true);
     std::thread completer([&] { source->Complete(round); });
     {
@@ -290,7 +291,7 @@ TEST_CASE("a future becomes a std::future, whenever its result comes", "[future]
 
 TEST_CASE("Get on the executor that the result needs is refused, and said so", "[future]") {
   const auto pool = std::make_shared<inferwire::ThreadPool>(1);
-  const auto first = inferwire::detail::MakeRef<Source>(pool), second = inferwire::detail::MakeRef<Source>(pool);
+  const auto first = MakeSource(pool), second = MakeSource(pool);
   absl::Status refused;
   Future<int> outer = FutureOf(first).Then([&](absl::StatusOr<int>) {
     Future<int> inner = FutureOf(second).Then([](absl::StatusOr<int> n) { return n; });
@@ -306,8 +307,8 @@ TEST_CASE("Get on the executor that the result needs is refused, and said so", "
 
 TEST_CASE("Get in a continuation is taken where nothing of it needs the executor, or it is there already", "[future]") {
   const auto pool = std::make_shared<inferwire::ThreadPool>(1);
-  const auto first = inferwire::detail::MakeRef<Source>(pool), second = inferwire::detail::MakeRef<Source>(pool);
-  const auto third = inferwire::detail::MakeRef<Source>(pool);
+  const auto first = MakeSource(pool), second = MakeSource(pool);
+  const auto third = MakeSource(pool);
   std::thread completer;
   Future<int> outer = FutureOf(first).Then([&](absl::StatusOr<int>) {
     completer = std::thread([&] { second->Complete(2); });
@@ -324,13 +325,13 @@ TEST_CASE("Get in a continuation is taken where nothing of it needs the executor
 
 TEST_CASE("a gathering of continuations needs their executor", "[future]") {
   const auto pool = std::make_shared<inferwire::ThreadPool>(1);
-  const auto first = inferwire::detail::MakeRef<Source>(pool), second = inferwire::detail::MakeRef<Source>(pool);
+  const auto first = MakeSource(pool), second = MakeSource(pool);
   std::vector<absl::StatusCode> codes;
   Future<int> outer = FutureOf(first).Then([&](absl::StatusOr<int>) {
     std::vector<Future<int>> all, any;
     all.push_back(FutureOf(second).Then([](absl::StatusOr<int> n) { return n; }));
     codes.push_back(WhenAll(std::move(all)).Get().status().code());
-    any.push_back(FutureOf(inferwire::detail::MakeRef<Source>(pool)).Then([](absl::StatusOr<int> n) { return n; }));
+    any.push_back(FutureOf(MakeSource(pool)).Then([](absl::StatusOr<int> n) { return n; }));
     codes.push_back(WhenAny(std::move(any)).Get().status().code());
     return 0;
   });

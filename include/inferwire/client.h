@@ -36,6 +36,7 @@
 #include "inferwire/response_stream.h"
 #include "inferwire/rpc.h"
 #include "inferwire/session.h"
+#include "inferwire/start.h"
 #include "inferwire/stats.h"
 #include "inferwire/task.h"
 #include "inferwire/wire/protobuf.h"

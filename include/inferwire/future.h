@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "inferwire/detail/ref.h"
+#include "inferwire/detail/stop.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/executor.h"
 
@@ -177,16 +178,27 @@ inline constexpr bool kIsFuture = false;
 template <class T>
 inline constexpr bool kIsFuture<Future<T>> = true;
 
+/// INTERNAL with the text of the exception that is being handled.
+inline absl::Status CaughtError(const char* where) {
+#ifdef __cpp_exceptions
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    return absl::InternalError(detail::Cat("exception in ", where, ": ", error.what()));
+  } catch (...) {
+  }
+#endif
+  return absl::InternalError(detail::Cat("exception in ", where));
+}
+
 /// Runs user code; an exception becomes INTERNAL with its text.
 template <class T, class Fn>
 absl::StatusOr<T> Guard(Fn&& fn) {
 #ifdef __cpp_exceptions
   try {
     return std::forward<Fn>(fn)();
-  } catch (const std::exception& error) {
-    return absl::InternalError(detail::Cat("exception in a continuation: ", error.what()));
   } catch (...) {
-    return absl::InternalError("exception in a continuation");
+    return CaughtError("a continuation");
   }
 #else
   return std::forward<Fn>(fn)();
@@ -260,6 +272,9 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   /// executor; it may return a value, a StatusOr, a Future (whose result is then waited for), a Status, or nothing.
   template <class Fn>
   auto Then(Fn fn) &&;
+  /// The same on an executor of your choice, which is that of what follows, too.
+  template <class Fn>
+  auto Then(std::shared_ptr<Executor> executor, Fn fn) &&;
 
   auto operator co_await() && { return Awaiter{std::exchange(state_, {})}; }
   auto operator co_await() & { return std::move(*this).operator co_await(); }
@@ -269,17 +284,27 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   friend class Future;
   friend struct FutureAccess;
 
+  struct CancelOnStop {
+    detail::FutureState<T>* state;
+    void operator()() const { detail::Ref<detail::FutureState<T>>(state)->CancelSource(); }
+  };
   // The awaiting coroutine's frame holds it: destroying a suspended coroutine drops the future.
   struct Awaiter {
     Future future;
+    detail::OnStop<CancelOnStop> on_stop;
     explicit Awaiter(detail::Ref<detail::FutureState<T>> state) : future(std::move(state)) {}
     bool await_ready() const { return !future.valid() || future.Ready(); }
-    bool await_suspend(std::coroutine_handle<> handle) {
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> handle) {
       // The state may be all that is left of us once the continuation is registered.
       const detail::Ref<detail::FutureState<T>> state = future.state_;
+      on_stop.Arm(handle, CancelOnStop{state.get()});
       return state->OnReady([handle] { handle.resume(); }, /*in_place=*/false);
     }
-    absl::StatusOr<T> await_resume() { return std::move(future).Get(); }
+    absl::StatusOr<T> await_resume() {
+      on_stop.Disarm();
+      return std::move(future).Get();
+    }
   };
 
   void Drop() {
@@ -318,12 +343,16 @@ class ReadyState final : public FutureState<T> {
 template <class T, class Fn, class U>
 class ThenState final : public FutureState<U> {
  public:
-  ThenState(Ref<FutureState<T>> upstream, Fn fn) : upstream_(std::move(upstream)), fn_(std::move(fn)) {}
+  ThenState(Ref<FutureState<T>> upstream, std::shared_ptr<Executor> executor, Fn fn)
+      : upstream_(std::move(upstream)), given_executor_(std::move(executor)), fn_(std::move(fn)) {}
 
-  static Future<U> Chain(Ref<FutureState<T>> upstream, Fn fn) {
-    Ref<ThenState> state = MakeRef<ThenState>(upstream, std::move(fn));
+  /// `executor`: null for that of `upstream`.
+  static Future<U> Chain(Ref<FutureState<T>> upstream, std::shared_ptr<Executor> executor, Fn fn) {
+    const bool in_place = executor != nullptr;
+    Ref<ThenState> state = MakeRef<ThenState>(upstream, std::move(executor), std::move(fn));
     const auto run = [state] { state->Run(); };
-    if (!upstream->OnReady(run, /*in_place=*/false)) RunOn(upstream->executor(), run);
+    const auto hop = [state] { RunOn(state->executor(), [state] { state->Run(); }); };
+    if (!(in_place ? upstream->OnReady(hop, true) : upstream->OnReady(run, false))) hop();
     return Future<U>(std::move(state));
   }
 
@@ -336,7 +365,7 @@ class ThenState final : public FutureState<U> {
     if (upstream) upstream->CancelSource();
     if (inner) inner->CancelSource();
   }
-  Executor& executor() override { return source_->executor(); }
+  Executor& executor() override { return given_executor_ ? *given_executor_ : source_->executor(); }
   bool NeedsExecutor() override { return true; }
   /// A future that the continuation is to return may.
   bool Lends() const override { return kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>> || source_->Lends(); }
@@ -421,6 +450,7 @@ class ThenState final : public FutureState<U> {
   std::condition_variable idle_;
   Ref<FutureState<T>> upstream_;  // until it is done
   const Ref<FutureState<T>> source_ = upstream_;
+  const std::shared_ptr<Executor> given_executor_;
   Ref<FutureState<U>> inner_;  // the future that `fn` returned, until it is done
   std::optional<Fn> fn_;
   std::thread::id running_;
@@ -539,12 +569,18 @@ class AnyState final : public FutureState<std::pair<std::size_t, absl::StatusOr<
 template <class T>
 template <class Fn>
 auto Future<T>::Then(Fn fn) && {
+  return std::move(*this).Then(nullptr, std::move(fn));
+}
+
+template <class T>
+template <class Fn>
+auto Future<T>::Then(std::shared_ptr<Executor> executor, Fn fn) && {
   static_assert(std::is_invocable_v<Fn, absl::StatusOr<T>>, "inferwire: Then takes a function of absl::StatusOr<T>");
   using U = typename detail::Flatten<std::invoke_result_t<Fn, absl::StatusOr<T>>>::Type;
   detail::Ref<detail::FutureState<T>> upstream = std::exchange(state_, {});
   if (!upstream)
     upstream = detail::MakeRef<detail::ReadyState<T>>(absl::FailedPreconditionError("the future is empty"));
-  return detail::ThenState<T, Fn, U>::Chain(std::move(upstream), std::move(fn));
+  return detail::ThenState<T, Fn, U>::Chain(std::move(upstream), std::move(executor), std::move(fn));
 }
 
 /// A future that is ready.

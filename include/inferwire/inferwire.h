@@ -9,6 +9,7 @@
 #include "inferwire/future.h"     // IWYU pragma: export
 #include "inferwire/inference.h"  // IWYU pragma: export
 #include "inferwire/rpc.h"        // IWYU pragma: export
+#include "inferwire/start.h"      // IWYU pragma: export
 #include "inferwire/status.h"     // IWYU pragma: export
 #include "inferwire/task.h"       // IWYU pragma: export
 #include "inferwire/tensor.h"     // IWYU pragma: export

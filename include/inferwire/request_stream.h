@@ -12,7 +12,9 @@
 #include <utility>
 
 #include "inferwire/detail/ref.h"
+#include "inferwire/detail/stop.h"
 #include "inferwire/engine/stream.h"
+#include "inferwire/response_stream.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/protobuf.h"
 
@@ -30,15 +32,17 @@ class WriteAwaiter {
   ~WriteAwaiter() {
     if (suspended_) call_->ForgetWriter();
   }
-  bool await_ready() {
-    if (call_ && payload_.ok()) state_ = call_->TryWrite(*payload_);
-    return state_ != State::kWait;
-  }
-  bool await_suspend(std::coroutine_handle<> handle) {
+  bool await_ready() const { return !call_ || !payload_.ok(); }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> handle) {
+    on_stop_.Arm(handle, CancelStream{call_.get()});
+    state_ = call_->TryWrite(*payload_);
+    if (state_ != State::kWait) return false;
     suspended_ = true;  // before: afterwards the coroutine may run elsewhere already
     return call_->OnWritable([handle] { handle.resume(); });
   }
   absl::Status await_resume() {
+    on_stop_.Disarm();
     if (!payload_.ok()) return payload_.status();
     if (!call_) return absl::FailedPreconditionError("the stream was moved away");
     if (std::exchange(suspended_, false)) state_ = call_->TryWrite(*payload_);
@@ -51,6 +55,7 @@ class WriteAwaiter {
   absl::StatusOr<wire::Payload> payload_;
   State state_ = State::kEnded;
   bool suspended_ = false;
+  OnStop<CancelStream> on_stop_;
 };
 
 /// The writing half, for RequestStream and Session alike.

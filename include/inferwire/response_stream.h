@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "inferwire/detail/ref.h"
+#include "inferwire/detail/stop.h"
 #include "inferwire/engine/stream.h"
 #include "inferwire/stats.h"
 #include "inferwire/status.h"
@@ -26,6 +27,12 @@ namespace detail {
 /// like one of messages.
 template <class T>
 using Decoder = absl::Status (*)(wire::Reply&&, T&);
+
+/// A stream's wait heeds the stop token of the coroutine that waits.
+struct CancelStream {
+  engine::StreamCall* call;
+  void operator()() const { call->Cancel(absl::CancelledError("cancelled with the task that used it")); }
+};
 
 }  // namespace detail
 
@@ -82,15 +89,18 @@ class MessageRange {
     ~Awaiter() {
       if (suspended_) range_.call_->ForgetReader();
     }
-    bool await_ready() {
-      if (range_.call_) state_ = range_.call_->TryRead(&reply_);
-      return state_ != State::kWait;
-    }
-    bool await_suspend(std::coroutine_handle<> handle) {
+    bool await_ready() const { return !range_.call_; }
+    // Messages at hand do not keep a stopped coroutine going, hence the token comes first.
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> handle) {
+      on_stop_.Arm(handle, detail::CancelStream{range_.call_.get()});
+      state_ = range_.call_->TryRead(&reply_);
+      if (state_ != State::kWait) return false;
       suspended_ = true;  // before: afterwards the coroutine may run elsewhere already
       return range_.call_->OnReadable([handle] { handle.resume(); });
     }
     std::optional<T> await_resume() {
+      on_stop_.Disarm();
       if (std::exchange(suspended_, false)) state_ = range_.call_->TryRead(&reply_);
       std::optional<T> out;
       if (state_ == State::kMessage) range_.Decode(std::move(reply_), out);
@@ -103,6 +113,7 @@ class MessageRange {
     wire::Reply reply_;
     State state_ = State::kEnded;
     bool suspended_ = false;
+    detail::OnStop<detail::CancelStream> on_stop_;
   };
   Awaiter Next() { return Awaiter(*this); }
 

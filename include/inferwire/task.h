@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A coroutine that gives a T: lazily started, awaited by another one or by SyncWait.
+// A coroutine that gives a T: lazily started, awaited by another one or by SyncWait, and stopped by a token.
 #ifndef INFERWIRE_TASK_H_
 #define INFERWIRE_TASK_H_
 
 #include <atomic>
 #include <condition_variable>
 #include <coroutine>
+#include <cstddef>
 #include <exception>
 #include <mutex>
 #include <optional>
+#include <stop_token>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <variant>
+#include <vector>
+
+#include "inferwire/detail/stop.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -42,12 +48,15 @@ class TaskPromiseBase {
   }
   void unhandled_exception() noexcept { exception_ = std::current_exception(); }
 
-  /// Runs the task until it first waits, on behalf of `caller`; whether `caller` is to be suspended for it.
-  bool Run(std::coroutine_handle<> self, std::coroutine_handle<> caller) {
+  /// Runs the task until it first waits, on behalf of `caller`, whose stop token it inherits; whether `caller` is to be
+  /// suspended for it.
+  bool Run(std::coroutine_handle<> self, std::coroutine_handle<> caller, std::stop_token stop) {
     continuation_ = caller;
+    stop_ = std::move(stop);
     self.resume();
     return !second_.exchange(true, std::memory_order_acq_rel);
   }
+  const std::stop_token& stop_token() const noexcept { return stop_; }
 
  protected:
   void Rethrow() const {
@@ -58,6 +67,7 @@ class TaskPromiseBase {
 
  private:
   std::coroutine_handle<> continuation_;
+  std::stop_token stop_;
   std::atomic<bool> second_{false};
   std::exception_ptr exception_;
 };
@@ -92,7 +102,12 @@ class TaskPromise<void> final : public TaskPromiseBase {
 
 /// A coroutine's result. Nothing runs before it is awaited; it then runs on the awaiting thread until it first waits,
 /// and afterwards on the executor of what it waited for. An exception thrown in it comes out where it is awaited.
-/// Move-only; to be awaited at most once, and not destroyed while it runs.
+/// Move-only; to be awaited at most once, and not destroyed while it runs. Destroyed while it waits, it drops, and so
+/// cancels, what it waits for.
+///
+/// It inherits the stop token of whoever awaits it. Once that is told to stop, the future or stream that is awaited
+/// is cancelled, at once or when it comes to be awaited; the task itself goes on with what that gives: CANCELLED, or
+/// the end of the stream.
 template <class T = void>
 class [[nodiscard("a task does nothing until it is awaited")]] Task {
  public:
@@ -107,18 +122,19 @@ class [[nodiscard("a task does nothing until it is awaited")]] Task {
     if (handle_) handle_.destroy();
   }
 
-  auto operator co_await() && noexcept {
-    struct Awaiter {
-      std::coroutine_handle<promise_type> handle;
-      bool await_ready() const noexcept { return false; }
-      bool await_suspend(std::coroutine_handle<> caller) { return handle.promise().Run(handle, caller); }
-      T await_resume() { return handle.promise().Result(); }
-    };
-    return Awaiter{handle_};
-  }
+  auto operator co_await() && noexcept { return Awaiter{handle_}; }
 
  private:
   friend promise_type;
+  struct Awaiter {
+    std::coroutine_handle<promise_type> handle;
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> caller) {
+      return handle.promise().Run(handle, caller, detail::StopTokenOf(caller));
+    }
+    T await_resume() { return handle.promise().Result(); }
+  };
   explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
   std::coroutine_handle<promise_type> handle_;
 };
@@ -131,84 +147,216 @@ inline Task<void> detail::TaskPromise<void>::get_return_object() {
   return Task<void>(std::coroutine_handle<TaskPromise>::from_promise(*this));
 }
 
+/// What a task may ask about itself.
+class ThisTask {
+ private:
+  struct Awaiter {
+    std::stop_token stop;
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> coroutine) {
+      stop = detail::StopTokenOf(coroutine);
+      return false;
+    }
+    std::stop_token await_resume() noexcept { return std::move(stop); }
+  };
+
+ public:
+  /// `co_await ThisTask::StopToken()` gives the std::stop_token of the awaiting coroutine: to look at between steps of
+  /// long work, or to hand on.
+  static Awaiter StopToken() noexcept { return {}; }
+};
+
 namespace detail {
 
-/// A coroutine whose end sets an event.
-class SyncWaiter {
+/// Whoever starts a Root, and is told of its end, on whatever thread that comes.
+class RootOwner {
+ public:
+  /// It threw; the exception is being handled. Ended follows.
+  virtual void Threw() noexcept = 0;
+  /// Nothing of it is touched afterwards: it may be destroyed here and now.
+  virtual void Ended() noexcept = 0;
+
+ protected:
+  ~RootOwner() = default;
+};
+
+/// The coroutine that awaits the outermost task.
+class Root {
  public:
   class promise_type {
    public:
-    SyncWaiter get_return_object() { return SyncWaiter(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    Root get_return_object() { return Root(std::coroutine_handle<promise_type>::from_promise(*this)); }
     std::suspend_always initial_suspend() noexcept { return {}; }
     auto final_suspend() noexcept {
-      struct Signal {
+      struct Tell {
+        RootOwner& owner;
         bool await_ready() noexcept { return false; }
-        void await_suspend(std::coroutine_handle<promise_type> handle) noexcept {
-          // Whoever waits destroys the frame as soon as the lock is released.
-          promise_type& promise = handle.promise();
-          std::lock_guard lock(promise.mutex_);
-          promise.done_ = true;
-          promise.ended_.notify_one();
-        }
+        void await_suspend(std::coroutine_handle<>) noexcept { owner.Ended(); }
         void await_resume() noexcept {}
       };
-      return Signal{};
+      return Tell{*owner_};
     }
     void return_void() noexcept {}
-    void unhandled_exception() noexcept { std::terminate(); }  // the body catches
+    void unhandled_exception() noexcept { owner_->Threw(); }
+    const std::stop_token& stop_token() const noexcept { return stop_; }
 
    private:
-    friend class SyncWaiter;
-    std::mutex mutex_;
-    std::condition_variable ended_;
-    bool done_ = false;
+    friend class Root;
+    RootOwner* owner_ = nullptr;
+    std::stop_token stop_;
   };
 
-  SyncWaiter(const SyncWaiter&) = delete;
-  SyncWaiter& operator=(const SyncWaiter&) = delete;
-  ~SyncWaiter() { handle_.destroy(); }
+  Root(Root&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Root& operator=(Root other) noexcept {
+    std::swap(handle_, other.handle_);
+    return *this;
+  }
+  ~Root() {
+    if (handle_) handle_.destroy();
+  }
 
-  void Run() {
+  /// Runs it on this thread until it first waits, which may be its end. Once.
+  void Start(RootOwner& owner, std::stop_token stop) {
+    handle_.promise().owner_ = &owner;
+    handle_.promise().stop_ = std::move(stop);
     handle_.resume();
-    promise_type& promise = handle_.promise();
-    std::unique_lock lock(promise.mutex_);
-    promise.ended_.wait(lock, [&] { return promise.done_; });
   }
 
  private:
-  explicit SyncWaiter(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
+  explicit Root(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
   std::coroutine_handle<promise_type> handle_;
+};
+
+/// What can be kept of a T, which may be void.
+template <class T>
+using Kept = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+
+/// Awaits `task` and puts its result into `slot`, which must outlive it.
+template <class T>
+Root Drive(Task<T> task, std::optional<Kept<T>>& slot) {
+  if constexpr (std::is_void_v<T>) {
+    co_await std::move(task);
+    slot.emplace();
+  } else {
+    slot.emplace(co_await std::move(task));
+  }
+}
+
+/// Blocks a thread until a root has ended.
+class BlockedThread final : public RootOwner {
+ public:
+  void Threw() noexcept override { exception_ = std::current_exception(); }
+  void Ended() noexcept override {
+    // The thread destroys everything as soon as the lock is released.
+    std::lock_guard lock(mutex_);
+    done_ = true;
+    ended_.notify_one();
+  }
+  void Wait() {
+    std::unique_lock lock(mutex_);
+    ended_.wait(lock, [this] { return done_; });
+#ifdef __cpp_exceptions
+    if (exception_) std::rethrow_exception(exception_);
+#endif
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool done_ = false;
+  std::exception_ptr exception_;
+};
+
+/// Several roots that run at once; awaited, it starts them and goes on when all have ended.
+class Group final : public RootOwner {
+ public:
+  void Add(Root root) { roots_.push_back(std::move(root)); }
+
+  bool await_ready() const noexcept { return roots_.empty(); }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> caller) {
+    continuation_ = caller;
+    left_.store(roots_.size() + 1, std::memory_order_relaxed);  // and one for this loop
+    on_stop_.Arm(caller, StopAll{*this});
+    for (Root& root : roots_) root.Start(*this, stop_.get_token());
+    return !Last();
+  }
+  void await_resume() {
+    on_stop_.Disarm();
+#ifdef __cpp_exceptions
+    if (exception_) std::rethrow_exception(exception_);
+#endif
+  }
+
+ private:
+  struct StopAll {
+    Group& group;
+    void operator()() const {
+      // The last of them may end in this, and the group with it.
+      const std::stop_source stop = group.stop_;
+      stop.request_stop();
+    }
+  };
+
+  void Threw() noexcept override {
+    if (threw_.exchange(true, std::memory_order_relaxed)) return;
+    exception_ = std::current_exception();
+    stop_.request_stop();  // nobody will see what the others give
+  }
+  void Ended() noexcept override {
+    if (Last()) continuation_.resume();
+  }
+  bool Last() noexcept { return left_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+
+  std::vector<Root> roots_;
+  std::coroutine_handle<> continuation_;
+  std::atomic<std::size_t> left_{0};
+  std::atomic<bool> threw_{false};
+  std::exception_ptr exception_;
+  std::stop_source stop_;
+  OnStop<StopAll> on_stop_;
 };
 
 }  // namespace detail
 
-/// Runs the task and waits for its end, on this thread until it first waits. Not to be called on an executor's only
-/// thread, where what the task waits for could not arrive.
+/// Runs the task and waits for its end, on this thread until it first waits. `stop` tells it to stop. Not to be called
+/// on an executor's only thread, where what the task waits for could not arrive.
 template <class T>
-T SyncWait(Task<T> task) {
-  std::exception_ptr exception;
-  std::conditional_t<std::is_void_v<T>, std::monostate, std::optional<T>> result;
-  // The lambda outlives the coroutine, which refers to it.
-  const auto body = [&]() -> detail::SyncWaiter {
-#ifdef __cpp_exceptions
-    try {
-#endif
-      if constexpr (std::is_void_v<T>) {
-        co_await std::move(task);
-      } else {
-        result.emplace(co_await std::move(task));
-      }
-#ifdef __cpp_exceptions
-    } catch (...) {
-      exception = std::current_exception();
-    }
-#endif
-  };
-  body().Run();
-#ifdef __cpp_exceptions
-  if (exception) std::rethrow_exception(exception);
-#endif
+T SyncWait(Task<T> task, std::stop_token stop = {}) {
+  std::optional<detail::Kept<T>> result;
+  detail::BlockedThread thread;
+  detail::Root root = detail::Drive(std::move(task), result);
+  root.Start(thread, std::move(stop));
+  thread.Wait();
   if constexpr (!std::is_void_v<T>) return *std::move(result);
+}
+
+/// Runs the tasks at once: each, in turn, on the awaiting thread until it first waits. Gives their results in order,
+/// when all have ended. When one throws, the others are told to stop, and the first exception comes out at the end.
+template <class T>
+Task<std::conditional_t<std::is_void_v<T>, void, std::vector<detail::Kept<T>>>> WhenAll(std::vector<Task<T>> tasks) {
+  std::vector<std::optional<detail::Kept<T>>> results(tasks.size());
+  detail::Group group;
+  for (std::size_t i = 0; i < tasks.size(); ++i) group.Add(detail::Drive(std::move(tasks[i]), results[i]));
+  co_await group;
+  if constexpr (!std::is_void_v<T>) {
+    std::vector<T> out;
+    out.reserve(results.size());
+    for (std::optional<T>& result : results) out.push_back(*std::move(result));
+    co_return out;
+  }
+}
+
+/// As above, for tasks of different types; std::monostate stands for void.
+template <class... T>
+  requires(sizeof...(T) > 0)
+Task<std::tuple<detail::Kept<T>...>> WhenAll(Task<T>... tasks) {
+  std::tuple<std::optional<detail::Kept<T>>...> results;
+  detail::Group group;
+  std::apply([&](auto&... result) { (group.Add(detail::Drive(std::move(tasks), result)), ...); }, results);
+  co_await group;
+  co_return std::apply([](auto&... result) { return std::tuple<detail::Kept<T>...>(*std::move(result)...); }, results);
 }
 
 }  // namespace v0
