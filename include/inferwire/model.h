@@ -247,6 +247,7 @@ class Model {
       if (known_ != nullptr) {
         const auto known = known_->Get();
         if (known == nullptr || !CheckRequest(request, *known).ok()) {
+          if (absl::Status status = request.Validate(); !status.ok()) return MakeReadyFuture<InferResult>(status);
           return AskMetadata(options).Then([self = *this, request = std::move(request), options = std::move(options)](
                                                absl::StatusOr<ModelMetadata> metadata) mutable {
             absl::Status status = self.CheckAgainst(request, std::move(metadata));
@@ -376,6 +377,7 @@ class Model {
     if constexpr (TellsModels<C>) {
       const auto known = known_->Get();
       if (known != nullptr && CheckRequest(request, *known).ok()) return absl::OkStatus();
+      if (absl::Status status = request.Validate(); !status.ok()) return status;
       const auto from = std::chrono::steady_clock::now();
       absl::Status status = CheckAgainst(request, AskMetadata(options).Get());
       if (options.timeout.has_value()) {  // for both

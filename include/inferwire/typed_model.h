@@ -346,7 +346,8 @@ template <Contract C>
 template <class Outputs, class Inputs>
 absl::StatusOr<TypedModel<C, Outputs, Inputs>> InferenceClient<C>::Bind(std::string name,
                                                                         const BindOptions& options) const {
-  return TypedModel<C, Outputs, Inputs>::Bind(GetModel(std::move(name), options.version), options);
+  return TypedModel<C, Outputs, Inputs>::Bind(
+      GetModel(std::move(name), ModelOptions{.version = options.version, .check = false}), options);
 }
 template <Contract C>
 template <class Outputs, class Inputs>

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inferwire/engine/shared_stream.h"
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "inferwire/contract/open_inference.h"
+#include "inferwire/inference.h"
+#include "support/inference.h"
+#include "support/open_inference.h"
+
+using inferwire::CallInfo;
+using inferwire::CallOptions;
+using inferwire::InferenceClient;
+using inferwire::InferRequest;
+using inferwire::InferResult;
+using inferwire::Model;
+using inferwire::OpenInference;
+using inferwire::ResponseStream;
+using namespace inferwire_test;  // NOLINT
+namespace pb = inferwire::open_inference;
+
+namespace {
+
+// A server's end of one ModelStreamInfer, as Triton speaks it.
+class Stream {
+ public:
+  explicit Stream(RawCall& call) : call_(call) {}
+
+  std::optional<pb::ModelInferRequest> Read() {
+    const auto bytes = call_.Read();
+    if (!bytes.has_value()) return std::nullopt;
+    pb::ModelInferRequest request;
+    REQUIRE(request.ParseFromString(*bytes));
+    return request;
+  }
+  // A number, as the output "n".
+  bool Answer(const std::string& id, std::int32_t n, bool last = false) {
+    pb::ModelStreamInferResponse message;
+    auto& response = *message.mutable_infer_response();
+    response.set_id(id);
+    (*response.mutable_parameters())["triton_final_response"].set_bool_param(last);
+    auto& output = *response.add_outputs();
+    output.set_name("n");
+    output.set_datatype("INT32");
+    output.add_shape(1);
+    response.add_raw_output_contents(std::string(reinterpret_cast<const char*>(&n), sizeof n));
+    return call_.Write(message.SerializeAsString());
+  }
+  bool End(const std::string& id) {
+    pb::ModelStreamInferResponse message;
+    message.mutable_infer_response()->set_id(id);
+    (*message.mutable_infer_response()->mutable_parameters())["triton_final_response"].set_bool_param(true);
+    return call_.Write(message.SerializeAsString());
+  }
+  bool Error(const std::string& id, const std::string& text) {
+    pb::ModelStreamInferResponse message;
+    message.set_error_message(text);
+    message.mutable_infer_response()->set_id(id);
+    return call_.Write(message.SerializeAsString());
+  }
+
+ private:
+  RawCall& call_;
+};
+
+// Answers each request with the numbers below the one it carries, the requests in turn.
+void CountUp(RawCall& call) {
+  Stream stream(call);
+  while (const auto request = stream.Read()) {
+    std::int32_t n = 0;
+    REQUIRE(request->raw_input_contents_size() == 1);
+    std::memcpy(&n, request->raw_input_contents(0).data(), sizeof n);
+    for (std::int32_t i = 0; i < n; ++i) {
+      if (!stream.Answer(request->id(), i)) return;
+    }
+    if (!stream.End(request->id())) return;
+  }
+}
+
+InferenceClient<OpenInference> Speak(const std::string& target, inferwire::ClientOptions options = {}) {
+  return InferenceClient<OpenInference>(Connect(target, std::move(options)));
+}
+Model<OpenInference> Unchecked(const InferenceClient<OpenInference>& client, bool over_stream = false) {
+  return client.GetModel("m", {.check = false, .over_stream = over_stream});
+}
+InferRequest Number(std::int32_t n) { return {{"n", std::vector<std::int32_t>{n}, {1}}}; }
+std::int32_t NumberOf(const InferResult& result) {
+  const auto n = result.Get<std::int32_t>("n");
+  REQUIRE(n.ok());
+  return n->front();
+}
+
+}  // namespace
+
+TEST_CASE("requests of all models of a client travel on one stream, each with its own answers", "[shared_stream]") {
+  RawServer server([](RawCall& call) {
+    Stream stream(call);
+    std::vector<std::string> ids;
+    for (int i = 0; i < 3; ++i) {
+      const auto request = stream.Read();
+      REQUIRE(request.has_value());
+      CHECK(request->parameters().at("triton_enable_empty_final_response").bool_param());
+      ids.push_back(request->id());
+    }
+    // Interleaved, the last first.
+    for (std::int32_t n = 0; n < 100; ++n) {
+      for (int i = 2; i >= 0; --i) REQUIRE(stream.Answer(ids[static_cast<std::size_t>(i)], 1000 * i + n));
+    }
+    for (const std::string& id : ids) stream.End(id);
+    call.Read();
+  });
+  const auto client = Speak(server.target());
+  InferRequest named = Number(0);
+  named.set_id("mine/with a slash");
+  std::vector<ResponseStream<InferResult>> streams;
+  streams.push_back(client.GetModel("a", {.check = false}).StreamInfer(Number(0)));
+  streams.push_back(client.GetModel("b", {.check = false}).StreamInfer(named));
+  streams.push_back(client.GetModel("a", {.check = false}).StreamInfer(Number(0)));
+  for (std::int32_t i = 0; i < 3; ++i) {
+    std::int32_t next = 1000 * i;
+    for (const InferResult& result : streams[static_cast<std::size_t>(i)]) {
+      REQUIRE(NumberOf(result) == next++);
+      CHECK(result.id() == (i == 1 ? "mine/with a slash" : ""));
+    }
+    CHECK(next == 1000 * i + 100);
+    CHECK(streams[static_cast<std::size_t>(i)].status().ok());
+  }
+  CHECK(server.calls() == 1);
+  CHECK(streams[0].stats().messages == 100);
+}
+
+TEST_CASE("an error that the server tells of one request ends that alone, with a code", "[shared_stream]") {
+  RawServer server([](RawCall& call) {
+    Stream stream(call);
+    const auto a = stream.Read(), b = stream.Read();
+    REQUIRE(b.has_value());
+    stream.Answer(a->id(), 1);
+    stream.Error(a->id(), "Request for unknown model: 'm' is not found");
+    stream.Answer(b->id(), 2);
+    stream.End(b->id());
+    call.Read();
+  });
+  const auto client = Speak(server.target());
+  auto a = Unchecked(client).StreamInfer(Number(0)), b = Unchecked(client).StreamInfer(Number(0));
+  CHECK(NumberOf(*a.Read()) == 1);
+  CHECK_FALSE(a.Read().has_value());
+  CHECK(a.status().code() == absl::StatusCode::kNotFound);
+  CHECK(Contains(a.status(), "unknown model"));
+  CHECK(NumberOf(*b.Read()) == 2);
+  CHECK_FALSE(b.Read().has_value());
+  CHECK(b.status().ok());
+}
+
+TEST_CASE("an in-band error has the code that its words stand for", "[shared_stream]") {
+  const auto code = [](const char* text) { return inferwire::OpenInferenceCodec::StreamError(text).code(); };
+  CHECK(code("Request for unknown model: 'x' is not found") == absl::StatusCode::kNotFound);
+  CHECK(code("Request for unknown model: 'x' has no available versions") == absl::StatusCode::kNotFound);
+  CHECK(code("Exceeds maximum queue size") == absl::StatusCode::kUnavailable);
+  CHECK(code("unexpected shape for input 'x' for model 'm'. Expected [1], got [2].") ==
+        absl::StatusCode::kInvalidArgument);
+  CHECK(code("expected 2 inputs but got 1 inputs for model 'm'") == absl::StatusCode::kInvalidArgument);
+  CHECK(code("something else") == absl::StatusCode::kUnknown);
+}
+
+TEST_CASE("a model may answer nothing at all", "[shared_stream]") {
+  RawServer server(CountUp);
+  const auto client = Speak(server.target());
+  auto none = Unchecked(client).StreamInfer(Number(0));
+  CHECK_FALSE(none.Read().has_value());
+  CHECK(none.status().ok());
+}
+
+TEST_CASE("the only request on a stream is cancelled on the server when it is dropped", "[shared_stream]") {
+  Event cancelled;
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    const auto request = stream.Read();
+    stream.Answer(request->id(), 1);
+    call.WaitForCancel();
+    cancelled.Set();
+  });
+  const auto client = Speak(server.target());
+  {
+    auto stream = Unchecked(client).StreamInfer(Number(0));
+    CHECK(NumberOf(*stream.Read()) == 1);
+  }
+  CHECK(cancelled.Wait());
+}
+
+TEST_CASE("a request that is dropped leaves the others alone, and its stream ends with theirs", "[shared_stream]") {
+  Event dropped, cancelled;
+  std::atomic<int> streams{0};
+  RawServer server([&](RawCall& call) {
+    if (++streams == 2) return CountUp(call);
+    Stream stream(call);
+    const auto a = stream.Read(), b = stream.Read();
+    stream.Answer(a->id(), 1);
+    dropped.Wait();
+    // What comes for the one that is gone is ignored.
+    for (std::int32_t i = 0; i < 50; ++i) stream.Answer(a->id(), i);
+    for (std::int32_t i = 0; i < 50; ++i) stream.Answer(b->id(), i);
+    stream.End(b->id());
+    call.WaitForCancel();
+    cancelled.Set();
+  });
+  const auto client = Speak(server.target());
+  auto a = std::make_optional(Unchecked(client).StreamInfer(Number(0)));
+  auto b = Unchecked(client).StreamInfer(Number(0));
+  CHECK(NumberOf(*a->Read()) == 1);
+  a.reset();
+  // New requests do not join a stream that is to be cancelled.
+  auto c = Unchecked(client).StreamInfer(Number(3));
+  dropped.Set();
+  std::int32_t next = 0;
+  for (const InferResult& result : b) CHECK(NumberOf(result) == next++);
+  CHECK(next == 50);
+  CHECK(b.status().ok());
+  CHECK(cancelled.Wait());
+  next = 0;
+  for (const InferResult& result : c) CHECK(NumberOf(result) == next++);
+  CHECK(next == 3);
+  CHECK(server.calls() == 2);
+}
+
+TEST_CASE("a reader that does not read keeps nobody else from their answers", "[shared_stream]") {
+  RawServer server(CountUp);
+  const auto client = Speak(server.target());
+  auto unread = Unchecked(client).StreamInfer(Number(2000));
+  auto read = Unchecked(client).StreamInfer(Number(10));  // answered behind the 2000
+  std::int32_t next = 0;
+  for (const InferResult& result : read) REQUIRE(NumberOf(result) == next++);
+  CHECK(next == 10);
+  next = 0;
+  for (const InferResult& result : unread) REQUIRE(NumberOf(result) == next++);
+  CHECK(next == 2000);
+}
+
+TEST_CASE("where nobody waits, a reader that does not read holds the server back", "[shared_stream]") {
+  std::atomic<int> written{0};
+  RawServer server([&](RawCall& call) {
+    const auto request = Stream(call).Read();
+    pb::ModelStreamInferResponse message;
+    message.mutable_infer_response()->set_id(request->id());
+    (*message.mutable_infer_response()->mutable_parameters())["s"].set_string_param(std::string(1 << 20, 'x'));
+    message.mutable_infer_response()->add_outputs()->set_datatype("INT32");
+    message.mutable_infer_response()->add_raw_output_contents("1234");
+    const std::string bytes = message.SerializeAsString();
+    for (; written < 1000; ++written) {
+      if (!call.Write(bytes)) return;
+    }
+  });
+  const auto client = Speak(server.target());
+  auto stream = Unchecked(client).StreamInfer(Number(0));
+  for (int i = 0; i < 20; ++i) REQUIRE(stream.Read().has_value());
+  CHECK(written < 100);
+}
+
+TEST_CASE("a server that dies ends every request on the stream, and those that have begun are not begun again",
+          "[shared_stream]") {
+  std::atomic<int> streams{0};
+  RawServer server([&](RawCall& call) {
+    if (++streams > 1) return CountUp(call);
+    Stream stream(call);
+    const auto a = stream.Read(), b = stream.Read();
+    stream.Answer(a->id(), 7);
+    call.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone"));
+  });
+  const auto client = Speak(server.target());
+  auto a = Unchecked(client).StreamInfer(Number(2)), b = Unchecked(client).StreamInfer(Number(2));
+  CHECK(NumberOf(*a.Read()) == 7);
+  CHECK_FALSE(a.Read().has_value());
+  CHECK(a.status().code() == absl::StatusCode::kUnavailable);
+  CHECK(Contains(a.status(), "gone"));
+  // The other had nothing yet, and is tried again.
+  std::int32_t next = 0;
+  for (const InferResult& result : b) CHECK(NumberOf(result) == next++);
+  CHECK(next == 2);
+  CHECK(b.status().ok());
+  CHECK(server.calls() == 2);
+}
+
+TEST_CASE("a stream that cannot be understood fails all requests on it", "[shared_stream][trap]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write("\xff\xff\xff");
+    call.WaitForCancel();
+  });
+  const auto client = Speak(server.target(), {.retry = {.max_attempts = 1}});
+  auto stream = Unchecked(client).StreamInfer(Number(0));
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kInternal);
+}
+
+TEST_CASE("a server that ends a stream with OK before it has answered is told of", "[shared_stream][trap]") {
+  RawServer server([](RawCall& call) { call.Read(); });
+  const auto client = Speak(server.target(), {.retry = {.max_attempts = 1}});
+  auto stream = Unchecked(client).StreamInfer(Number(0));
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kUnavailable);
+  CHECK(Contains(stream.status(), "before it had answered"));
+}
+
+TEST_CASE("a call with headers of its own has a stream of its own", "[shared_stream]") {
+  std::mutex mutex;
+  std::multimap<std::string, int> tenants;
+  RawServer server([&](RawCall& call) {
+    {
+      std::lock_guard lock(mutex);
+      tenants.emplace(call.header("x-tenant"), 0);
+    }
+    CountUp(call);
+  });
+  const auto client = Speak(server.target());
+  auto shared = Unchecked(client).StreamInfer(Number(1));
+  CHECK(shared.Read().has_value());
+  auto own = Unchecked(client).StreamInfer(Number(3), {.metadata = {{"x-tenant", "a"}}});
+  // It does not ask for an end: the server ends the call when it is done.
+  int seen = 0;
+  for (const InferResult& result : own) seen += result.outputs().empty() ? 0 : 1;
+  CHECK(seen == 3);
+  CHECK(own.status().ok());
+  std::lock_guard lock(mutex);
+  CHECK(tenants.count("a") == 1);
+  CHECK(tenants.count("") == 1);
+}
+
+TEST_CASE("unary inference travels on the stream with the same semantics", "[shared_stream]") {
+  std::atomic<int> failures{1};
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    while (const auto request = stream.Read()) {
+      std::int32_t n = 0;
+      std::memcpy(&n, request->raw_input_contents(0).data(), sizeof n);
+      if (n == -1) continue;  // never
+      if (n == -2) {
+        stream.Error(request->id(), "expected something else");
+      } else if (n == -3 && failures-- > 0) {
+        stream.Error(request->id(), "Exceeds maximum queue size");
+      } else {
+        stream.Answer(request->id(), n + 1, /*last=*/true);
+      }
+    }
+  });
+  const auto client = Speak(server.target());
+  const auto model = Unchecked(client, /*over_stream=*/true);
+  for (std::int32_t n = 0; n < 100; ++n) {
+    const auto result = model.Infer(Number(n));
+    REQUIRE(result.ok());
+    CHECK(NumberOf(*result) == n + 1);
+  }
+  CHECK(server.calls() == 1);
+  std::vector<inferwire::Future<InferResult>> futures;
+  for (std::int32_t n = 0; n < 200; ++n) futures.push_back(model.AsyncInfer(Number(n)));
+  for (std::int32_t n = 0; n < 200; ++n) {
+    const auto result = std::move(futures[static_cast<std::size_t>(n)]).Get();
+    REQUIRE(result.ok());
+    CHECK(NumberOf(*result) == n + 1);
+  }
+  CHECK(model.Infer(Number(-2)).status().code() == absl::StatusCode::kInvalidArgument);
+  // Tried again, as an error of a call's own would be.
+  CallInfo info;
+  CHECK(model.Infer(Number(-3), {.info = &info}).ok());
+  CHECK(info.attempts.size() == 2);
+  CHECK(info.attempts[0].target == server.target());
+  CHECK(info.attempts[0].peer == "ipv4:" + server.target());
+  CHECK(server.calls() == 1);
+  // One that is late ends by itself; the stream is left to those that wait.
+  CHECK(model.Infer(Number(-1), {.timeout = absl::Milliseconds(20)}).status().code() ==
+        absl::StatusCode::kDeadlineExceeded);
+  std::stop_source stop;
+  auto cancelled = model.AsyncInfer(Number(-1), {.stop = stop.get_token()});
+  stop.request_stop();
+  CHECK(std::move(cancelled).Get().status().code() == absl::StatusCode::kCancelled);
+  CHECK(NumberOf(*model.Infer(Number(5))) == 6);
+}
+
+TEST_CASE("shutting a client down ends what travels on its streams", "[shared_stream]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.WaitForCancel();
+  });
+  const auto client = Speak(server.target());
+  auto stream = Unchecked(client).StreamInfer(Number(0));
+  auto unary = Unchecked(client, true).AsyncInfer(Number(0));
+  client.client().Shutdown();
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kCancelled);
+  CHECK(std::move(unary).Get().status().code() == absl::StatusCode::kCancelled);
+}
+
+TEST_CASE("requests dropped at any moment leave nothing behind and disturb nobody", "[shared_stream]") {
+  RawServer server(CountUp);
+  const auto client = Speak(server.target());
+  std::atomic<bool> done{false};
+  std::atomic<int> whole{0};
+  // One that is in nobody's way.
+  std::thread steady([&] {
+    while (!done) {
+      auto stream = Unchecked(client).StreamInfer(Number(20));
+      std::int32_t next = 0;
+      for (const InferResult& result : stream) REQUIRE(NumberOf(result) == next++);
+      REQUIRE(stream.status().ok());
+      REQUIRE(next == 20);
+      ++whole;
+    }
+  });
+  std::vector<std::thread> droppers;
+  for (unsigned seed = 0; seed < 2; ++seed) {
+    droppers.emplace_back([&, seed] {
+      std::mt19937 random(seed);
+      for (int round = 0; round < 500; ++round) {
+        auto stream = Unchecked(client).StreamInfer(Number(static_cast<std::int32_t>(random() % 40)));
+        for (unsigned reads = random() % 40; reads > 0; --reads) {
+          if (!stream.Read().has_value()) break;
+        }
+        if (random() % 4 == 0) stream.Cancel();
+        auto unary = Unchecked(client, true).AsyncInfer(Number(1));
+        if (random() % 2 == 0) REQUIRE(std::move(unary).Get().ok());
+      }
+    });
+  }
+  for (std::thread& dropper : droppers) dropper.join();
+  done = true;
+  steady.join();
+  CHECK(whole > 0);
+}
+
+TEST_CASE("a thousand requests at once share a stream", "[shared_stream]") {
+  RawServer server(CountUp);
+  const auto client = Speak(server.target());
+  std::vector<ResponseStream<InferResult>> streams;
+  for (int i = 0; i < 1000; ++i) streams.push_back(Unchecked(client).StreamInfer(Number(5)));
+  for (auto& stream : streams) {
+    std::int32_t next = 0;
+    for (const InferResult& result : stream) REQUIRE(NumberOf(result) == next++);
+    REQUIRE(next == 5);
+    REQUIRE(stream.status().ok());
+  }
+  CHECK(server.calls() == 1);
+}

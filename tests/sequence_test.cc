@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inferwire/sequence.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "inferwire/contract/open_inference.h"
+#include "inferwire/inference.h"
+#include "server/server.h"
+#include "support/inference.h"
+
+using inferwire::InferenceClient;
+using inferwire::InferRequest;
+using inferwire::OpenInference;
+using namespace inferwire_test;  // NOLINT
+
+namespace {
+
+struct Served {
+  std::unique_ptr<inferwire::examples::EmbeddedServer> server = [] {
+    auto started = inferwire::examples::EmbeddedServer::Start({});
+    REQUIRE(started.ok());
+    return *std::move(started);
+  }();
+  InferenceClient<OpenInference> client{Connect(server->target())};
+  inferwire::Model<OpenInference> model = client.GetModel("sequence_sum");
+};
+
+InferRequest Add(std::int32_t n) { return {{"INPUT", std::vector<std::int32_t>{n}, {1}}}; }
+std::int32_t Sum(const absl::StatusOr<inferwire::InferResult>& result) {
+  INFO(result.status().ToString());
+  REQUIRE(result.ok());
+  const auto sum = result->Get<std::int32_t>("OUTPUT");
+  REQUIRE(sum.ok());
+  return sum->front();
+}
+
+}  // namespace
+
+TEST_CASE("a sequence's steps share a state, from the first to the last", "[sequence]") {
+  Served served;
+  auto sequence = served.model.Sequence(42);
+  CHECK(Sum(sequence.Step(Add(1))) == 1);
+  CHECK(Sum(sequence.Step(Add(10))) == 11);
+  CHECK(Sum(sequence.End(Add(100))) == 111);
+  const auto late = sequence.Step(Add(1));
+  CHECK(late.status().code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(Contains(late.status(), "sequence 42 has ended"));
+}
+
+TEST_CASE("sequences do not mix, and may be named", "[sequence]") {
+  Served served;
+  auto a = served.model.Sequence("a");
+  auto b = served.model.Sequence("b");
+  CHECK(Sum(a.Step(Add(1))) == 1);
+  CHECK(Sum(b.Step(Add(2))) == 2);
+  CHECK(Sum(a.Step(Add(10))) == 11);
+  CHECK(Sum(b.End(Add(20))) == 22);
+  CHECK(Sum(a.End(Add(100))) == 111);
+}
+
+TEST_CASE("a step that fails breaks the sequence, since nobody knows what the server remembers", "[sequence]") {
+  Served served;
+  auto sequence = served.model.Sequence(7);
+  CHECK(Sum(sequence.Step(Add(1))) == 1);
+  CHECK_FALSE(sequence.Step({{"INPUT", std::vector<float>{1}, {1}}}).ok());  // it began with integers
+  const auto next = sequence.Step(Add(1));
+  CHECK(next.status().code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(Contains(next.status(), "a step has failed"));
+}
+
+TEST_CASE("a request that cannot be sent is no step", "[sequence]") {
+  Served served;
+  auto sequence = served.model.Sequence(8);
+  CHECK(sequence.Step({{"INPUT", std::vector<std::int32_t>{1, 2}, {1}}}).status().code() ==
+        absl::StatusCode::kInvalidArgument);
+  CHECK(Sum(sequence.End(Add(5))) == 5);
+}
+
+TEST_CASE("steps go one at a time", "[sequence]") {
+  Event arrived, go;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    arrived.Set();
+    go.Wait();
+    call.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "gone"));
+  });
+  const InferenceClient<OpenInference> client{Connect(server.target())};
+  auto sequence = client.GetModel("m", {.check = false}).Sequence(9);
+  auto first = sequence.AsyncStep(Add(1));
+  REQUIRE(arrived.Wait());
+  const auto second = sequence.AsyncStep(Add(1)).Get();
+  CHECK(second.status().code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(Contains(second.status(), "one at a time"));
+  go.Set();
+  // Never tried again, though it may be.
+  CHECK(std::move(first).Get().status().code() == absl::StatusCode::kUnavailable);
+  CHECK(server.calls() == 1);
+  CHECK(sequence.Step(Add(1)).status().code() == absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_CASE("a sequence needs an id, and has no headers of its own", "[sequence]") {
+  Served served;
+  CHECK(served.model.Sequence(0).Step(Add(1)).status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(served.model.Sequence("").Step(Add(1)).status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(served.model.Sequence(1).Step(Add(1), {.metadata = {{"a", "b"}}}).status().code() ==
+        absl::StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("a step of a sequence by Infer is sent once", "[sequence]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy"));
+  });
+  const InferenceClient<OpenInference> client{Connect(server.target())};
+  InferRequest request = Add(1);
+  request.set_sequence({.id = std::int64_t{5}, .start = true});
+  CHECK(client.GetModel("m", {.check = false}).Infer(request).status().code() == absl::StatusCode::kUnavailable);
+  CHECK(server.calls() == 1);
+}
