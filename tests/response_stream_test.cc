@@ -5,6 +5,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <ranges>
@@ -12,6 +16,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "inferwire/testing/fake_clock.h"
 #include "inferwire/testing/fake_server.h"
@@ -392,4 +397,248 @@ TEST_CASE("a stream whose first message does not come in its time ends, and one 
   CHECK(
       Contains(inferwire::Client::Create({.targets = {"a:1"}, .first_message_timeout = absl::ZeroDuration()}).status(),
                "first_message_timeout is 0"));
+}
+
+// ---- streams that go on where they broke
+
+namespace {
+
+// Streams the numbers from the one in the request up to 100, and breaks when the script says so.
+std::function<grpc::Status(inferwire::testing::Call&)> From(int at_most, const grpc::Status& then) {
+  return [at_most, then](inferwire::testing::Call& call) {
+    const auto bytes = call.Read();
+    if (!bytes.has_value()) return grpc::Status();
+    const int from = std::stoi(TextOf(*bytes));
+    for (int n = from; n < 100; ++n) {
+      if (n == from + at_most) return then;
+      if (!call.Write(Response(std::to_string(n)))) return grpc::Status();
+    }
+    return grpc::Status();
+  };
+}
+const grpc::Status kGone(grpc::StatusCode::UNAVAILABLE, "gone");
+
+inference::Request Behind(const inference::Request& request, const inference::Response& last) {
+  inference::Request next = request;
+  next.set_text(std::to_string(std::stoi(last.text()) + 1));
+  return next;
+}
+
+}  // namespace
+
+TEST_CASE("a stream that broke goes on behind its last message, on another target, each message once", "[stream]") {
+  inferwire::testing::FakeServer one, two;
+  one.On<&Inference::StreamInference>().Do(From(7, kGone));
+  two.On<&Inference::StreamInference>().Do(From(11, kGone));
+  inferwire::ClientOptions options{.targets = {one.target(), two.target()}, .credentials = inferwire::Insecure()};
+  options.retry.max_attempts = 2;  // in a row: each message begins the count anew
+  options.retry.initial_backoff = absl::ZeroDuration();
+  options.retry_budget = {.ratio = 1, .min_per_second = 100};
+  const auto client = Client::Create(options);
+  REQUIRE(client.ok());
+  inferwire::CallInfo info;
+  auto stream = client->Stream<&Inference::StreamInference>(Text("0"), {.info = &info}, Behind);
+  int next = 0;
+  for (const inference::Response& message : stream) REQUIRE(message.text() == std::to_string(next++));
+  CHECK(next == 100);
+  CHECK(stream.status().ok());
+  CHECK(info.attempts.size() > 8);
+  CHECK(one.calls<&Inference::StreamInference>() > 3);
+  CHECK(two.calls<&Inference::StreamInference>() > 3);
+  REQUIRE(info.stream.has_value());
+  CHECK(info.stream->messages == 100);
+}
+
+TEST_CASE("servers killed in the middle of a stream cost no message and double none", "[stream]") {
+  inferwire::testing::FakeServer one, two;
+  std::atomic<int> drops{0};
+  for (auto* fake : {&one, &two}) {
+    fake->On<&Inference::StreamInference>().Do([&](inferwire::testing::Call& call) {
+      const auto bytes = call.Read();
+      if (!bytes.has_value()) return grpc::Status();
+      const int from = std::stoi(TextOf(*bytes));
+      for (int n = from; n < 100; ++n) {
+        if (n == from + 13 && ++drops < 6) {
+          call.Drop();
+          return grpc::Status();
+        }
+        if (!call.Write(Response(std::to_string(n)))) return grpc::Status();
+      }
+      return grpc::Status();
+    });
+  }
+  inferwire::ClientOptions options{.targets = {one.target(), two.target()}, .credentials = inferwire::Insecure()};
+  options.retry.max_attempts = 10;
+  options.retry_budget = {.ratio = 1, .min_per_second = 100};
+  const auto client = Client::Create(options);
+  REQUIRE(client.ok());
+  auto stream = client->Stream<&Inference::StreamInference>(Text("0"), {}, Behind);
+  int next = 0;
+  for (const inference::Response& message : stream) REQUIRE(message.text() == std::to_string(next++));
+  INFO(stream.status().ToString());
+  CHECK(next == 100);
+  CHECK(stream.status().ok());
+  CHECK(drops >= 5);
+}
+
+TEST_CASE("a stream goes on only for errors that are tried again, and as often as the policy allows", "[stream]") {
+  inferwire::testing::FakeServer fake;
+  fake.On<&Inference::StreamInference>()
+      .Do(From(3, grpc::Status(grpc::StatusCode::DATA_LOSS, "broken")))
+      .Times(1)
+      .Then()
+      .Do(From(3, kGone))
+      .Times(1)
+      .Then()
+      .Fail(absl::UnavailableError("still gone"));
+  inferwire::ClientOptions options;
+  options.retry = {.max_attempts = 3, .initial_backoff = absl::ZeroDuration()};
+  const Client client = Connect(fake.target(), options);
+  auto lost = client.Stream<&Inference::StreamInference>(Text("0"), {}, Behind);
+  int seen = 0;
+  for ([[maybe_unused]] const inference::Response& message : lost) ++seen;
+  CHECK(seen == 3);
+  CHECK(lost.status().code() == absl::StatusCode::kDataLoss);
+  auto gone = client.Stream<&Inference::StreamInference>(Text("0"), {}, Behind);
+  seen = 0;
+  for ([[maybe_unused]] const inference::Response& message : gone) ++seen;
+  CHECK(seen == 3);
+  CHECK(gone.status().code() == absl::StatusCode::kUnavailable);
+  // The one that began and broke, and two more.
+  CHECK(InfoOf(gone.status()).attempts.size() == 3);
+  CHECK(InfoOf(gone.status()).reason == inferwire::CallInfo::Reason::kAttemptsExhausted);
+  auto once = client.Stream<&Inference::StreamInference>(Text("0"), {.idempotent = false}, Behind);
+  CHECK_FALSE(once.Read().has_value());
+}
+
+TEST_CASE("what goes wrong while a stream is to go on is the stream's end", "[stream]") {
+  inferwire::testing::FakeServer fake;
+  fake.On<&Inference::StreamInference>().Do(From(3, kGone));
+  const Client client = Connect(fake.target());
+  auto thrown = client.Stream<&Inference::StreamInference>(
+      Text("0"), {}, [](const inference::Request&, const inference::Response&) -> inference::Request {
+        throw std::runtime_error("no idea");
+      });
+  while (thrown.Read().has_value()) {
+  }
+  CHECK(thrown.status().code() == absl::StatusCode::kInternal);
+  CHECK(Contains(thrown.status(), "no idea"));
+  auto refused = client.Stream<&Inference::StreamInference>(
+      Text("0"), {},
+      [](const inference::Request&, const inference::Response& last) -> absl::StatusOr<inference::Request> {
+        return absl::NotFoundError("nothing is behind " + last.text());
+      });
+  while (refused.Read().has_value()) {
+  }
+  CHECK(refused.status().code() == absl::StatusCode::kNotFound);
+  CHECK(Contains(refused.status(), "nothing is behind 2"));
+  // Dropped while its function runs: when the destructor has returned, nothing of it runs any more.
+  Event running, go;
+  std::atomic<bool> left{false};
+  std::thread opener;
+  {
+    auto dropped = client.Stream<&Inference::StreamInference>(
+        Text("0"), {}, [&](const inference::Request& request, const inference::Response& last) {
+          running.Set();
+          go.Wait();
+          left = true;
+          return Behind(request, last);
+        });
+    REQUIRE(running.Wait());
+    opener = std::thread([&] { go.Set(); });
+  }
+  CHECK(left);
+  opener.join();
+}
+
+TEST_CASE("a million messages take no more memory than a few", "[stream]") {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+  constexpr std::int64_t kMessages = 50'000;
+#else
+  constexpr std::int64_t kMessages = 1'000'000;
+#endif
+  // Writes as fast as it is let, from gRPC's own threads.
+  class Flood final : public grpc::CallbackGenericService {
+   public:
+    struct Reactor final : grpc::ServerGenericBidiReactor {
+      explicit Reactor(std::atomic<std::int64_t>& counter) : written(counter) { StartRead(&request); }
+      void OnReadDone(bool) override { Next(); }
+      void OnWriteDone(bool ok) override { ok ? Next() : Finish(grpc::Status::CANCELLED); }
+      void Next() {
+        if (left-- == 0) return Finish(grpc::Status());
+        ++written;
+        StartWrite(&message);
+      }
+      void OnDone() override { delete this; }
+      std::atomic<std::int64_t>& written;
+      grpc::ByteBuffer request;
+      const grpc::Slice slice{Answer("token")};
+      grpc::ByteBuffer message{&slice, 1};
+      std::int64_t left = kMessages;
+    };
+    grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override {
+      return new Reactor(written);
+    }
+    std::atomic<std::int64_t> written{0};
+  } flood;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterCallbackGenericService(&flood);
+  const auto server = builder.BuildAndStart();
+  const Client client = Connect("127.0.0.1:" + std::to_string(port));
+  const auto resident = [] {
+    std::ifstream statm("/proc/self/statm");
+    std::size_t total = 0, pages = 0;
+    statm >> total >> pages;
+    return pages * 4096;
+  };
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  std::int64_t seen = 0;
+  std::size_t early = 0;
+  std::int64_t ahead = 0;
+  for ([[maybe_unused]] const inference::Response& message : stream) {
+    if (++seen == 10'000) early = resident();
+    if (seen % 1000 == 0) ahead = (std::max)(ahead, flood.written - seen);
+  }
+  CHECK(stream.status().ok());
+  CHECK(seen == kMessages);
+  CHECK(resident() < early + (std::size_t{16} << 20));
+  // What the client and HTTP/2 may hold between them; a message is about 20 bytes on the wire.
+  CHECK(ahead < 200'000);
+}
+
+TEST_CASE("a thousand streams at once, each whole", "[stream]") {
+  RawServer server([](RawCall& call) {
+    const auto bytes = call.Read();
+    if (!bytes.has_value()) return;
+    for (int i = 0; i < 5; ++i) {
+      if (!call.Write(Answer(std::to_string(i)))) return;
+    }
+  });
+  const Client client = Connect(server.target());
+  std::vector<inferwire::ResponseStream<inference::Response>> streams;
+  for (int i = 0; i < 1000; ++i) streams.push_back(client.Stream<&Inference::StreamInference>(Text("x")));
+  for (auto& stream : streams) REQUIRE(SyncWait(Count(stream)) == 5);
+  for (auto& stream : streams) REQUIRE(stream.status().ok());
+}
+
+TEST_CASE("a connection that goes away in the middle lets its streams end, and takes no new ones", "[stream][trap]") {
+  inferwire::testing::FakeServer fake;
+  Event first;
+  fake.On<&Inference::StreamInference>().Do([&](inferwire::testing::Call& call) {
+    call.Read();
+    call.Write(Response("0"));
+    call.GoAway(/*processed=*/true);
+    for (int i = 1; i < 50; ++i) {
+      if (!call.Write(Response(std::to_string(i)))) return grpc::Status();
+    }
+    return grpc::Status();
+  });
+  const Client client = Connect(fake.target());
+  for (int round = 0; round < 5; ++round) {
+    auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+    CHECK(SyncWait(Count(stream)) == 50);
+    CHECK(stream.status().ok());
+  }
 }
