@@ -62,7 +62,11 @@ namespace net = ::boost::asio;
 class AsioExecutor final : public Executor {
  public:
   explicit AsioExecutor(net::any_io_executor executor) : executor_(std::move(executor)) {}
-  void Run(absl::AnyInvocable<void()> work) override { net::post(executor_, std::move(work)); }
+  void Run(absl::AnyInvocable<void()> work) override {
+    // The work may run, and end the loop, before post has returned.
+    const auto busy = net::make_work_guard(executor_);
+    net::post(executor_, std::move(work));
+  }
 
  private:
   const net::any_io_executor executor_;
@@ -96,13 +100,13 @@ class Operation : public std::enable_shared_from_this<Operation<T, Convert, Hand
  private:
   // On a thread that serves gRPC, or on the one that began: never the place for the handler itself.
   void Finish() {
-    const auto executor = work_.get_executor();
-    net::post(executor, [self = this->shared_from_this()] {
+    // The handler may run, and end the loop, before post has returned.
+    const auto busy = std::move(work_);
+    net::post(busy.get_executor(), [self = this->shared_from_this()] {
 #ifdef INFERWIRE_ASIO_CANCELS
       auto slot = net::get_associated_cancellation_slot(self->handler_);
       if (slot.is_connected()) slot.clear();
 #endif
-      auto work = std::move(self->work_);
       Handler handler = std::move(self->handler_);
       std::move(handler)(self->convert_(self->state_->Take()));
     });

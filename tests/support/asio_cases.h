@@ -102,11 +102,16 @@ TEST_CASE(ASIO_NAME ": continuations and coroutines run in the loop that is a cl
               })
               .Get()
               ->text() == "x");
+    const auto source = MakeSource(std::make_shared<inferwire::AsioExecutor>(loop.get_executor()));
     const auto ask = [&]() -> Task<> {
-      CHECK((co_await client.Async<&Inference::RunInference>(Text("y")))->text() == "y");
+      CHECK((co_await FutureOf(source)).value() == 1);
       resumed = std::this_thread::get_id();
     };
-    inferwire::SyncWait(ask());
+    const auto complete = [&]() -> Task<> {
+      source->Complete(1);
+      co_return;
+    };
+    inferwire::SyncWait(inferwire::WhenAll(ask(), complete()));
     CHECK(ran == thread.get_id());
     CHECK(resumed == thread.get_id());
   }
