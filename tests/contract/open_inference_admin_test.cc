@@ -8,8 +8,11 @@
 
 #include "inferwire/contract/open_inference.h"
 #include "support/catch.h"
+#include "support/open_inference.h"
 
 using namespace inferwire;  // NOLINT
+using inferwire_test::Decoded;
+using inferwire_test::InPieces;
 namespace pb = inferwire::open_inference;
 
 namespace {
@@ -43,16 +46,17 @@ TEST_CASE("recorded answers of Triton mean in neutral types what they say", "[co
 }
 
 TEST_CASE("a recorded raw answer is read, and a recorded bare one of MLServer's stream", "[contract][golden]") {
-  const auto result = OpenInference::Decode(Golden<pb::ModelInferResponse>("triton_v2/infer_response_raw"));
+  const auto result = Decoded(Golden<pb::ModelInferResponse>("triton_v2/infer_response_raw"));
   REQUIRE(result.ok());
   CHECK((*result->Get<float>("PROB"))[1] == 0.5f);
   CHECK((*result->Get<std::string_view>("TXT"))[1] == "dog");
-  auto streamed = Golden<pb::ModelStreamInferResponse>("triton_v2/stream_response_data");
-  const auto part = OpenInference::Decode(std::move(*streamed.mutable_infer_response()));
+  const auto streamed = Golden<pb::ModelStreamInferResponse>("triton_v2/stream_response_data");
+  const auto part = OpenInference::DecodeStreamed(InPieces(streamed.SerializeAsString(), 5));
   REQUIRE(part.ok());
   REQUIRE(part->placed_outputs().size() == 1);
   CHECK(part->placed_outputs()[0].name == "SHM");
-  CHECK(OpenInferenceMlServer::Decode(Golden<pb::ModelInferResponse>("oip_v2_mlserver/stream_response")).ok());
+  const auto bare = Golden<pb::ModelInferResponse>("oip_v2_mlserver/stream_response");
+  CHECK(OpenInferenceMlServer::DecodeStreamed(InPieces(bare.SerializeAsString())).ok());
   // Its metadata has a field that means something else elsewhere.
   CHECK(
       OpenInferenceMlServer::Decode(Golden<pb::ModelMetadataResponse>("oip_v2_mlserver/model_metadata_response")).ok());

@@ -29,7 +29,7 @@ TEST_CASE("what a request says of its schedule travels under the reserved names"
   request.set_priority(2);
   request.set_queue_timeout(absl::Microseconds(1500));
   request.set_sequence({.id = 7, .start = true});
-  const auto message = OpenInference::Encode(request);
+  const auto message = Encoded(request);
   REQUIRE(message.ok());
   const auto& parameters = message->parameters();
   CHECK(parameters.size() == 4);
@@ -41,12 +41,12 @@ TEST_CASE("what a request says of its schedule travels under the reserved names"
   request = One();
   request.set_sequence({.id = "chat", .end = true});
   request.set_queue_timeout(absl::Nanoseconds(1));  // rounded up: 0 would lift the limit
-  const auto text = OpenInference::Encode(request);
+  const auto text = Encoded(request);
   REQUIRE(text.ok());
   CHECK(text->parameters().at("sequence_id").string_param() == "chat");
   CHECK(text->parameters().at("sequence_end").bool_param());
   CHECK(text->parameters().at("timeout").int64_param() == 1);
-  CHECK(OpenInference::Encode(One())->parameters().empty());
+  CHECK(Encoded(One())->parameters().empty());
 }
 
 TEST_CASE("an output's classification and place, and a tensor's parameters, travel with it", "[contract]") {
@@ -58,7 +58,7 @@ TEST_CASE("an output's classification and place, and a tensor's parameters, trav
   REQUIRE(request.Validate().ok());
   InferRequest copy = request;
   copy.add_input(InferInput("d", std::vector<float>{1}, {1}).set_parameter("content_type", "np"));
-  const auto message = OpenInference::Encode(copy);
+  const auto message = Encoded(copy);
   REQUIRE(message.ok());
   const auto& a = message->inputs(0).parameters();
   CHECK(a.at("shared_memory_region").string_param() == "region");
