@@ -7,6 +7,7 @@
 
 #include "inferwire/contract/open_inference.h"
 #include "support/inference.h"
+#include "support/open_inference.h"
 
 using namespace inferwire;       // NOLINT
 using namespace inferwire_test;  // NOLINT

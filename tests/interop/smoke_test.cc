@@ -16,6 +16,7 @@
 #include "inferwire/contract/open_inference.h"
 #include "inferwire/inference.h"
 #include "support/interop.h"
+#include "support/open_inference.h"
 
 using inferwire::DataType;
 using inferwire::InferenceClient;
@@ -250,10 +251,10 @@ TEST_CASE("TorchServe answers under its own service's name", "[.][interop][torch
   input->add_shape(2);
   input->mutable_contents()->add_fp32_contents(1.5f);
   input->mutable_contents()->add_fp32_contents(-2);
-  auto reply = Answered(
+  const auto reply = Answered(
       client.Call<inferwire::Rpc<&Stub::ModelInfer, "org.pytorch.serve.grpc.openinference.GRPCInferenceService">>(
           request));
-  const InferResult result = Answered(OpenInference::Decode(std::move(reply)));
+  const InferResult result = Answered(inferwire_test::Decoded(reply));
   CHECK(result.model() == "echo");
   CHECK(Output<float>(result, "data") == std::vector<float>{1.5f, -2});
 }
