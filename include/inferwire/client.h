@@ -324,6 +324,7 @@ class Client {
 
   engine::Call::Spec Spec(Raw raw, CallOptions options, absl::Duration timeout) const {
     timeout = options.timeout.value_or(timeout);
+    if (raw.request.ok() && !engine_->bounds_loans()) *raw.request = wire::Owned(*std::move(raw.request));
     return {raw.path,           raw.request.ok() ? *std::move(raw.request) : wire::Payload(),
             std::move(options), timeout,
             raw.draining,       std::move(raw.carrier),

@@ -117,6 +117,13 @@ class MessageRange {
   };
   Awaiter Next() { return Awaiter(*this); }
 
+  /// How many messages have arrived, when the first, and how far apart. From any thread while the stream lives.
+  [[nodiscard]] StreamStats stats() const { return call_ ? call_->Stats() : StreamStats(); }
+  /// What the server sent ahead of its messages; empty before the first one has come.
+  [[nodiscard]] Metadata initial_metadata() const { return call_ ? call_->InitialMetadata() : Metadata(); }
+  /// What it sent behind them; empty before it has ended the call, and where the call was ended here.
+  [[nodiscard]] Metadata trailing_metadata() const { return call_ ? call_->TrailingMetadata() : Metadata(); }
+
  protected:
   MessageRange(detail::Ref<engine::StreamCall> call, detail::Decoder<T> decode)
       : call_(std::move(call)), decode_(decode) {}
@@ -177,12 +184,6 @@ class [[nodiscard("dropping a stream cancels its call")]] ResponseStream : publi
 
   /// OK while the call runs; the final status once it ended.
   [[nodiscard]] absl::Status status() const { return this->CallStatus(); }
-  /// How many messages have arrived, when the first, and how far apart. From any thread while the stream lives.
-  [[nodiscard]] StreamStats stats() const { return this->call() ? this->call()->Stats() : StreamStats(); }
-  /// What the server sent ahead of its messages; empty before the first one has come. CallInfo has the trailing one.
-  [[nodiscard]] Metadata initial_metadata() const {
-    return this->call() ? this->call()->InitialMetadata() : Metadata();
-  }
   /// Ends the call with CANCELLED unless it has ended; what was not read is dropped then.
   void Cancel() { this->CancelCall("cancelled by the caller"); }
   /// Cancels if the call still runs. The final status.

@@ -48,6 +48,10 @@ class [[nodiscard("dropping a session cancels its call")]] Session : private Mes
   using MessageRange<Response>::Read;
   /// The next response as an awaitable: `co_await session.Next()` gives a std::optional<Response>.
   using MessageRange<Response>::Next;
+  /// What the responses have been like, and what the server sent around them.
+  using MessageRange<Response>::stats;
+  using MessageRange<Response>::initial_metadata;
+  using MessageRange<Response>::trailing_metadata;
   /// The responses as a range. Leaving a loop over it keeps the session; another loop goes on.
   MessageRange<Response>& responses() { return *this; }
 

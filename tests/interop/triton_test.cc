@@ -17,6 +17,7 @@
 #include "inferwire/inference.h"
 #include "inferwire/shared_memory.h"
 #include "support/inference.h"
+#include "support/open_inference.h"
 
 using namespace inferwire;       // NOLINT
 using namespace inferwire_test;  // NOLINT

@@ -6,6 +6,7 @@
 
 #include <absl/status/status.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -64,6 +65,7 @@ class Engine {
       : options_(std::move(options)),
         connector_(std::move(connector)),
         pool_(connector_.Connect(options_.targets), options_.target_order, options_.outliers),
+        bounds_loans_(AllBoundLoans(options_.targets)),
         random_(std::random_device{}()),
         retry_budget_(options_.retry_budget.ratio, options_.retry_budget.min_per_second, Now()),
         hedge_budget_(options_.hedge.value_or(HedgePolicy()).max_ratio, 0, Now()) {}
@@ -72,7 +74,11 @@ class Engine {
   channel::Pool& pool() { return pool_; }
   const channel::Connector& connector() const { return connector_; }
   Counts& counts() { return counts_; }
+  /// Whether a connection whose peer takes nothing more is closed in time: by TCP_USER_TIMEOUT, which only Linux has,
+  /// and only TCP. Where it is not, memory had better not be lent.
+  bool bounds_loans() const { return bounds_loans_.load(std::memory_order_relaxed); }
   void SetTargets(const std::vector<std::string>& targets) {
+    bounds_loans_ = bounds_loans() && AllBoundLoans(targets);
     pool_.Replace(connector_.Connect(targets), Now());
     if (follower_ != nullptr) follower_->Update();
   }
@@ -145,9 +151,19 @@ class Engine {
   }
 
  private:
+  static bool AllBoundLoans(const std::vector<std::string>& targets) {
+#if defined(__linux__)
+    return std::none_of(targets.begin(), targets.end(),
+                        [](const std::string& target) { return target.starts_with("unix"); });
+#else
+    return targets.empty();
+#endif
+  }
+
   const ClientOptions options_;
   const channel::Connector connector_;
   channel::Pool pool_;
+  std::atomic<bool> bounds_loans_;
   Counts counts_;
   std::unique_ptr<Follower> follower_;
   std::atomic<std::uint64_t> random_;

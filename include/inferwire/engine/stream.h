@@ -170,12 +170,18 @@ class StreamCall : public Call {
     return initial_metadata_;
   }
 
+  /// The server's, once the call has ended by itself.
+  Metadata TrailingMetadata() {
+    std::lock_guard lock(mutex_);
+    return trailing_metadata_;
+  }
+
   // The end.
 
   /// OK while it runs, then the final status.
   absl::Status status() {
     std::lock_guard lock(mutex_);
-    return StatusLocked();
+    return over_ ? StatusLocked() : absl::OkStatus();
   }
   /// Half-closes, discards what is not read, and waits for the end.
   absl::Status Drain() {
@@ -186,14 +192,15 @@ class StreamCall : public Call {
     if (!Ended()) {
       PumpWrites();
       PumpReads();
-      readable_.wait(lock, [this] { return Ended(); });
     }
+    readable_.wait(lock, [this] { return over_; });
     return StatusLocked();
   }
-  /// Cancels, and returns when nothing of the user's (Terms::resume) runs any more.
+  /// Cancels, and returns when nothing of the user's runs (Terms::resume) or is read (lent memory) any more.
   void Drop(const char* why) {
     Cancel(absl::CancelledError(why));
     std::unique_lock lock(mutex_);
+    if (lends()) readable_.wait(lock, [this] { return over_; });
     if (terms_.resume == nullptr || preparing_ == std::this_thread::get_id()) return;
     readable_.wait(lock, [this] { return preparing_ == std::thread::id(); });
   }
@@ -308,6 +315,9 @@ class StreamCall : public Call {
       Leave(std::move(lock));
     }
     void OnFinished(std::unique_lock<std::mutex> lock, bool) {
+      if (call().Running(*this)) {
+        call().trailing_metadata_ = wire::FromGrpc(context_.GetServerTrailingMetadata());
+      }
       if (--operations_ == 0) {
         std::unique_ptr<OwnCall> self(this);
         call().OnAttemptEnd(std::move(lock), *this, wire::FromGrpc(status_));
@@ -423,9 +433,10 @@ class StreamCall : public Call {
 
   // All below are under the lock.
 
+  // Nothing more is sent or received.
   bool Ended() const { return state_ == State::kEnded; }
   absl::Status StatusLocked() const { return failure_.ok() ? status_ : failure_; }
-  bool Readable() const { return !ready_.empty() || Ended(); }
+  bool Readable() const { return !ready_.empty() || over_; }
   bool Writable() const { return HasRoom() || Ended() || half_closed_; }
 
   ReadState TryReadLocked(wire::Reply* reply) {
@@ -437,7 +448,7 @@ class StreamCall : public Call {
       if (!had_room) PumpReads();  // else it is reading
       return ReadState::kMessage;
     }
-    return Ended() ? ReadState::kEnded : ReadState::kWait;
+    return over_ ? ReadState::kEnded : ReadState::kWait;
   }
 
   StreamStats StatsLocked() const {
@@ -607,6 +618,7 @@ class StreamCall : public Call {
 
   void OnEnd(absl::Status status) override {
     std::unique_lock lock(mutex_);
+    over_ = true;
     outbox_.clear();
     outbox_bytes_ = 0;
     loop_.Disarm(idle_timer_);
@@ -629,7 +641,7 @@ class StreamCall : public Call {
   std::int64_t delivered_ = 0;
   TimePoint first_delivery_, last_delivery_;
   std::unique_ptr<policy::LatencyHistogram> gaps_;  // with the second message
-  Metadata initial_metadata_;
+  Metadata initial_metadata_, trailing_metadata_;
   TimePoint idle_due_;
   bool idle_armed_ = false;
   bool waiting_ = false;  // a reader does
@@ -637,6 +649,7 @@ class StreamCall : public Call {
   wire::Reply last_;           // delivered, where it may be gone on behind it
   std::thread::id preparing_;  // who runs Terms::resume
   bool room_ = true;           // as the carriage was told
+  bool over_ = false;          // the end was told
   bool discard_ = false;
   bool half_closed_ = false;
   bool half_close_sent_ = false;

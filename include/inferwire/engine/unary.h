@@ -60,7 +60,9 @@ class UnaryCall : public Call {
       is_hungry = true;
     }
     void OnMessage(wire::Reply&& message, const Label& label) override {
-      static_cast<UnaryCall&>(*call_).OnReply(*this, label.error, std::move(message));
+      const bool nothing = label.error.ok() && label.empty;
+      static_cast<UnaryCall&>(*call_).OnReply(
+          *this, nothing ? absl::InternalError("the model has answered nothing") : label.error, std::move(message));
     }
     void OnBroken(const absl::Status& status) override { static_cast<UnaryCall&>(*call_).OnReply(*this, status, {}); }
   };
