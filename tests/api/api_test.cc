@@ -8,8 +8,10 @@
 #include <inferwire/testing/fake_server.h>
 
 #include <array>
+#include <cstdint>
 #include <iostream>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -217,4 +219,36 @@ TEST_CASE("a contract of one's own is a method, an Encode and a Decode", "[api]"
   const auto result = scorer->GetModel("identity").Infer({{"row", std::vector<float>{21}, {1}}});
   REQUIRE(result.ok());
   CHECK(result->Get<float>("score")->front() == 42);
+}
+
+TEST_CASE("streams of inference, sequences and directed outputs, as the docs write them", "[api]") {
+  const auto embedded = StartServer();
+  auto server = inferwire::InferenceClient<inferwire::OpenInference>::Create(
+      {.targets = {embedded->target()}, .credentials = inferwire::Insecure()});
+  REQUIRE(server.ok());
+
+  auto parts = server->GetModel("storyteller").StreamInfer({{"prompt", std::vector<std::string>{"Once upon"}, {1}}});
+  std::string story;
+  for (inferwire::InferResult& part : parts) story += part.Get<std::string_view>("text")->front();
+  CHECK(parts.status().ok());
+  CHECK_FALSE(story.empty());
+
+  auto sequence = server->GetModel("sequence_sum").Sequence(42);
+  auto first = sequence.Step({{"INPUT", std::vector<std::int32_t>{1}, {1}}});
+  auto last = sequence.End({{"INPUT", std::vector<std::int32_t>{2}, {1}}});
+  REQUIRE(last.ok());
+  CHECK(last->Get<std::int32_t>("OUTPUT")->front() == 3);
+
+  const std::array<float, 64> pixels{};
+  std::vector<float> scores(10);
+  inferwire::InferRequest request = {{"image", std::span<const float>(pixels), {1, 64}}};
+  request.set_output_buffer("scores", std::span(scores));
+  absl::Status done = server->GetModel("digits").Infer(std::move(request)).status();
+  REQUIRE(done.ok());
+  CHECK(std::accumulate(scores.begin(), scores.end(), 0.0f) == Approx(1.0f));
+
+  // What the model does not take is refused before it is sent, with what it expects.
+  const auto wrong = server->GetModel("digits").Infer({{"image", std::vector<double>(64), {1, 64}}});
+  CHECK(wrong.status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(wrong.status().message() == "input 'image' is FP64 [1,64]; model 'digits' expects FP32 [-1,64]");
 }
