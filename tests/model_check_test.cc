@@ -147,6 +147,7 @@ TEST_CASE("a model that does not exist is said so once", "[check]") {
   const auto result = model.Infer(Row(7), {.info = &info});
   CHECK(result.status().code() == absl::StatusCode::kNotFound);
   CHECK(changing.inferred == 0);
+  CHECK(info.attempts.size() == 1);
 }
 
 TEST_CASE("checks can be turned off", "[check]") {

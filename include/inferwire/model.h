@@ -233,7 +233,10 @@ class Model {
   /// Calls and waits: `model.Infer({{"image", std::span<const float>(pixels), {1, 64}}})`.
   absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
     if (known_ != nullptr) {
-      if (absl::Status status = Check(request, options); !status.ok()) return status;
+      if (absl::Status status = Check(request, options); !status.ok()) {
+        if (options.info != nullptr) *options.info = InfoOf(status);
+        return status;
+      }
     }
     AsOnce(request, options);
     const detail::Decoder<InferResult> decode = DecoderFor(request, options);
