@@ -326,7 +326,7 @@ TEST_CASE("an exception thrown in a loop cancels the call", "[stream]") {
 TEST_CASE("streams dropped at any moment of their life leave nothing behind", "[stream]") {
   RawServer server(CountUp);
   const Client client = Connect(server.target());
-  for (int i = 0; i < 500; ++i) {
+  for (int i = 0; i < 2000; ++i) {
     auto stream = client.Stream<&Inference::StreamInference>(Text("40"));
     for (int read = 0; read < i % 45; ++read) {
       if (!stream.Read().has_value()) break;

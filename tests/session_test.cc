@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inferwire/session.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <thread>
@@ -149,4 +150,32 @@ TEST_CASE("sessions dropped at any moment leave nothing behind", "[stream]") {
   }
   auto session = client.Open<&Inference::Converse>();
   CHECK(SyncWait(PingPong(session, 3)) == 3);
+}
+
+TEST_CASE("half-closes that race with the server's end give one status, and hang nobody", "[stream]") {
+  RawServer server([](RawCall& call) {
+    call.context().AddTrailingMetadata("x-end", "here");
+    if (call.Read().has_value()) call.Write(Answer("last"));
+    // Ends here, whether or not the client has more to say.
+  });
+  const Client client = Connect(server.target());
+  for (int i = 0; i < 1000; ++i) {
+    auto session = client.Open<&Inference::Converse>();
+    REQUIRE(session.Write(Text("x")).ok());
+    std::thread writer([&] {
+      for (int more = 0; more < i % 4; ++more) session.Write(Text("y")).IgnoreError();
+      session.WritesDone().IgnoreError();
+    });
+    int seen = 0;
+    while (session.Read().has_value()) ++seen;
+    writer.join();
+    REQUIRE(seen == 1);
+    REQUIRE(session.status().ok());
+    REQUIRE(session.Finish().ok());
+    if (i > 0) continue;
+    CHECK(session.stats().messages == 1);
+    const inferwire::Metadata trailers = session.trailing_metadata();
+    CHECK(std::find(trailers.begin(), trailers.end(), std::pair<std::string, std::string>("x-end", "here")) !=
+          trailers.end());
+  }
 }
