@@ -15,7 +15,7 @@ FLOORS = [
     ["status.h"],
     ["admin_types.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/",
      "wire/"],
-    ["bearer_token.h", "dlpack.h", "eigen.h", "model_check.h", "npy.h", "shared_memory.h", "signature.h", "start.h", "torch.h"],
+    ["bearer_token.h", "dlpack.h", "eigen.h", "model_check.h", "npy.h", "sender.h", "shared_memory.h", "signature.h", "start.h", "torch.h"],
     ["channel/", "contract/", "eigen_tensor.h"],
     ["call_options.h"],
     ["client_options.h"],
