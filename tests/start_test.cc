@@ -31,7 +31,7 @@ Task<> Throws(std::shared_ptr<int>) {
   throw std::runtime_error("boom");
   co_return;
 }
-Task<> Holds(std::shared_ptr<int>, Future<int> future) { co_await std::move(future); }
+Task<> Holds(std::shared_ptr<int>, Future<int> future) { (co_await std::move(future)).IgnoreError(); }
 
 }  // namespace
 
