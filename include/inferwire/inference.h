@@ -7,6 +7,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <concepts>
 #include <string>
 #include <utility>
 
@@ -39,10 +40,11 @@ class InferenceClient {
   }
 
   /// A model by name; an empty version leaves it to the server. Nothing is asked of the server yet.
-  Model<C> GetModel(std::string name, std::string version = "") const {
-    return GetModel(std::move(name), ModelOptions{.version = std::move(version)});
+  template <std::convertible_to<std::string> Version>  // a template, since braces are options
+  Model<C> GetModel(std::string name, Version&& version) const {
+    return GetModel(std::move(name), ModelOptions{.version = std::forward<Version>(version)});
   }
-  Model<C> GetModel(std::string name, ModelOptions options) const {
+  Model<C> GetModel(std::string name, ModelOptions options = {}) const {
     return Model<C>(client_, std::move(name), std::move(options), shared_);
   }
 

@@ -204,7 +204,7 @@ TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contra
 TEST_CASE("contents that hold nothing do no harm beside raw ones, as MLServer sends them", "[contract]") {
   pb::ModelInferResponse response = Raw("INT32", {1}, std::string("\x07\0\0\0", 4));
   response.mutable_outputs(0)->mutable_contents();
-  const auto result = OpenInference::Decode(std::move(response));
+  const auto result = Decoded(std::move(response));
   REQUIRE(result.ok());
   const auto values = result->Get<std::int32_t>("x");
   REQUIRE(values.ok());

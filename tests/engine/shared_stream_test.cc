@@ -421,7 +421,7 @@ TEST_CASE("requests dropped at any moment leave nothing behind and disturb nobod
       std::mt19937 random(seed);
       for (int round = 0; round < 500; ++round) {
         auto stream = Unchecked(client).StreamInfer(Number(static_cast<std::int32_t>(random() % 40)));
-        for (unsigned reads = random() % 40; reads > 0; --reads) {
+        for (auto reads = random() % 40; reads > 0; --reads) {
           if (!stream.Read().has_value()) break;
         }
         if (random() % 4 == 0) stream.Cancel();
