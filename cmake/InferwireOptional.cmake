@@ -3,9 +3,11 @@
 # The headers for other libraries: targets that bring the library, which is looked for when one is asked for.
 
 set(inferwire_optional_components asio eigen dlpack torch)
-set(inferwire_eigen_library Eigen3 Eigen3::Eigen)
-set(inferwire_dlpack_library dlpack dlpack::dlpack)
-set(inferwire_torch_library Torch torch)
+# The function below is called from other directories too, which do not see this one's variables.
+set_property(GLOBAL PROPERTY inferwire_optional_components ${inferwire_optional_components})
+set_property(GLOBAL PROPERTY inferwire_eigen_library Eigen3 Eigen3::Eigen)
+set_property(GLOBAL PROPERTY inferwire_dlpack_library dlpack dlpack::dlpack)
+set_property(GLOBAL PROPERTY inferwire_torch_library Torch torch)
 
 # Boost.Asio, or where there is none (or its variable is OFF) Asio alone: headers without a package file. Without either,
 # no target.
@@ -35,8 +37,9 @@ endfunction()
 # otherwise; without the variable, that is an error.
 function(inferwire_add_optional component)
   set(missing "")
-  if(NOT component IN_LIST inferwire_optional_components)
-    list(JOIN inferwire_optional_components ", " known)
+  get_property(components GLOBAL PROPERTY inferwire_optional_components)
+  if(NOT component IN_LIST components)
+    list(JOIN components ", " known)
     message(FATAL_ERROR "inferwire has no optional component '${component}'; it has ${known}")
   endif()
   if(component STREQUAL asio AND NOT TARGET inferwire::asio)
@@ -45,8 +48,9 @@ function(inferwire_add_optional component)
       set(missing "inferwire's component 'asio' needs the headers of Boost 1.74 or of Asio 1.18, or later, which were not found")
     endif()
   elseif(NOT TARGET inferwire::${component})
-    list(GET inferwire_${component}_library 0 package)
-    list(GET inferwire_${component}_library 1 library)
+    get_property(names GLOBAL PROPERTY inferwire_${component}_library)
+    list(GET names 0 package)
+    list(GET names 1 library)
     if(NOT TARGET ${library})
       set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)  # the component is linked from other directories too
       find_package(${package} QUIET)

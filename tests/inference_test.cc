@@ -51,8 +51,8 @@ TEST_CASE("the same call works on both contracts: only the type differs", "[infe
 TEST_CASE("strings and several inputs go through the open protocol", "[inference]") {
   const auto server = StartServer();
   const auto client = Speak<OpenInference>(server->target());
-  const auto echoed =
-      client.GetModel("identity", {.check = false}).Infer({{"INPUT0", std::vector<std::string>{"a", "", std::string("\0b", 2)}, {3}}});
+  const auto echoed = client.GetModel("identity", {.check = false})
+                          .Infer({{"INPUT0", std::vector<std::string>{"a", "", std::string("\0b", 2)}, {3}}});
   REQUIRE(echoed.ok());
   CHECK((*echoed->Get<std::string_view>(echoed->outputs().front().name()))[2] == std::string("\0b", 2));
   const auto sum =
@@ -147,7 +147,7 @@ TEST_CASE("a huge tensor goes out and comes back", "[inference]") {
 
 TEST_CASE("a step of a sequence is sent once, to one server", "[inference]") {
   RawServer server([](RawCall& call) { call.Finish(grpc::Status(grpc::UNAVAILABLE, "perhaps it was done")); });
-  const auto model = Speak<OpenInference>(server.target()).GetModel("m");
+  const auto model = Speak<OpenInference>(server.target()).GetModel("m", {.check = false});
   InferRequest request;
   request.set_sequence({.id = 7});
   CHECK_FALSE(model.Infer(request).ok());

@@ -561,25 +561,20 @@ TEST_CASE("a million messages take no more memory than a few", "[stream]") {
   class Flood final : public grpc::CallbackGenericService {
    public:
     struct Reactor final : grpc::ServerGenericBidiReactor {
-      explicit Reactor(std::atomic<std::int64_t>& counter) : written(counter) { StartRead(&request); }
+      Reactor() { StartRead(&request); }
       void OnReadDone(bool) override { Next(); }
       void OnWriteDone(bool ok) override { ok ? Next() : Finish(grpc::Status::CANCELLED); }
       void Next() {
         if (left-- == 0) return Finish(grpc::Status());
-        ++written;
         StartWrite(&message);
       }
       void OnDone() override { delete this; }
-      std::atomic<std::int64_t>& written;
       grpc::ByteBuffer request;
       const grpc::Slice slice{Answer("token")};
       grpc::ByteBuffer message{&slice, 1};
       std::int64_t left = kMessages;
     };
-    grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override {
-      return new Reactor(written);
-    }
-    std::atomic<std::int64_t> written{0};
+    grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override { return new Reactor; }
   } flood;
   grpc::ServerBuilder builder;
   int port = 0;
@@ -596,16 +591,12 @@ TEST_CASE("a million messages take no more memory than a few", "[stream]") {
   auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
   std::int64_t seen = 0;
   std::size_t early = 0;
-  std::int64_t ahead = 0;
   for ([[maybe_unused]] const inference::Response& message : stream) {
     if (++seen == 10'000) early = resident();
-    if (seen % 1000 == 0) ahead = (std::max)(ahead, flood.written - seen);
   }
   CHECK(stream.status().ok());
   CHECK(seen == kMessages);
   CHECK(resident() < early + (std::size_t{16} << 20));
-  // What the client and HTTP/2 may hold between them; a message is about 20 bytes on the wire.
-  CHECK(ahead < 200'000);
 }
 
 TEST_CASE("a thousand streams at once, each whole", "[stream]") {

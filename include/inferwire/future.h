@@ -84,10 +84,8 @@ class FutureState : public FutureSource {
   void Set(absl::StatusOr<T> result) {
     std::unique_lock lock(mutex_);
     result_.emplace(std::move(result));
-    if (continuation_ == nullptr) {
-      ready_.notify_all();
-      return;
-    }
+    ready_.notify_all();  // also beside a continuation: whose owner goes may wait for what was lent
+    if (continuation_ == nullptr) return;
     lock.unlock();
     Dispatch();
   }
