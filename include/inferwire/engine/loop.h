@@ -120,10 +120,14 @@ class Loop {
     bool ok = false;
     const auto next = queue_.AsyncNext(&tag, &ok, ToTimespec(sleep == TimePoint::max() ? TimePoint() : Now(), sleep));
     const bool event = next == grpc::CompletionQueue::GOT_EVENT;
-    // What has ended comes before what has expired: an answer in time counts. Who arms a timer meanwhile may wake in
-    // vain.
+    {
+      std::lock_guard lock(mutex_);
+      sleeps_until_ = TimePoint::min();  // nobody sleeps: no need to wake
+      if (event && tag == nullptr) waking_ = false;
+    }
+    // What has ended comes before what has expired: an answer in time counts.
     if (event && tag != nullptr) static_cast<Tag*>(tag)->Proceed(ok);
-    FireExpired(/*woken=*/event && tag == nullptr);
+    FireExpired();
     return next != grpc::CompletionQueue::SHUTDOWN;
   }
 
@@ -154,13 +158,11 @@ class Loop {
     if (drop) timer.owner_.Release();
   }
 
-  void FireExpired(bool woken) {
+  void FireExpired() {
     while (true) {
       Timer* due = nullptr;
       {
         std::lock_guard lock(mutex_);
-        sleeps_until_ = TimePoint::min();  // nobody sleeps: no need to wake
-        if (std::exchange(woken, false)) waking_ = false;
         if (heap_.empty() || heap_.front()->at_ > Now()) return;
         due = heap_.front();
         Remove(*due);
