@@ -596,7 +596,11 @@ TEST_CASE("a million messages take no more memory than a few", "[stream]") {
   }
   CHECK(stream.status().ok());
   CHECK(seen == kMessages);
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)  // which keep what was given back
   CHECK(resident() < early + (std::size_t{16} << 20));
+#else
+  CHECK(early > 0);
+#endif
 }
 
 TEST_CASE("a thousand streams at once, each whole", "[stream]") {
