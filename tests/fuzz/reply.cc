@@ -33,16 +33,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Require(result.ok() || result.status().code() == absl::StatusCode::kInternal, "a refusal is INTERNAL");
     if (!result.ok()) continue;
     Require(parsed, "what is read here, generated code reads");
-    CheckResult(*result, theirs);
+    inferwire_fuzz::CheckResult(*result, theirs);
     // A result outlives the one it was copied from.
     const InferResult copy = *result;
-    CheckResult(copy, theirs);
+    inferwire_fuzz::CheckResult(copy, theirs);
   }
   if (!parsed) return 0;
   theirs.DiscardUnknownFields();
   const std::string anew = theirs.SerializeAsString();
   const absl::StatusOr<InferResult> result = Decode(anew, Cut::kAnywhere);
-  if (result.ok()) CheckResult(*result, theirs);
+  if (result.ok()) inferwire_fuzz::CheckResult(*result, theirs);
   Require(result.ok() || result.status().message() != "the server's answer is no ModelInferResponse",
           "what generated code writes is read here");
   if (first.ok()) Require(result.ok(), "what is legal stays so when it is written anew");

@@ -194,7 +194,8 @@ inline void CheckResult(const inferwire::InferResult& result, const inferwire::f
   std::size_t next = 0, placed = 0;
   for (int i = 0; i < theirs.outputs_size(); ++i) {
     const auto& tensor = theirs.outputs(i);
-    const inferwire::Shape shape(std::span<const std::int64_t>(tensor.shape().data(), tensor.shape().size()));
+    const inferwire::Shape shape(
+        std::span<const std::int64_t>(tensor.shape().data(), static_cast<std::size_t>(tensor.shape_size())));
     if (next == result.outputs().size() || result.outputs()[next].name() != tensor.name()) {
       Require(placed < result.placed_outputs().size(), "outputs keep their order");
       const inferwire::PlacedOutput& output = result.placed_outputs()[placed++];

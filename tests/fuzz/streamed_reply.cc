@@ -55,7 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     if (!result.ok()) continue;
     Require(label.ok() && parsed, "what has a content has a label");
-    CheckResult(*result, response);
+    inferwire_fuzz::CheckResult(*result, response);
   }
   return 0;
 }
