@@ -12,7 +12,7 @@ namespace inferwire_fuzz {
 /// Ends the process, which is how a fuzzer finds out.
 void Require(bool holds, const char* what);
 
-/// Bytes that operator new has given away and not got back, of this thread.
+/// Bytes of the heap that this thread has taken and not given back. Without a sanitizer those of operator new only.
 std::size_t HeapNow();
 /// From here on the most is counted anew.
 void HeapForget();

@@ -213,7 +213,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   // Elements are not copied where there are many.
-  const auto payload = inferwire_fuzz::Within(64 * size + 65536, [&] { return OpenInferenceCodec::Encode(request); });
+  const auto payload =
+      inferwire_fuzz::Within(64 * size + (std::size_t{256} << 10), [&] { return OpenInferenceCodec::Encode(request); });
   const auto header = OpenInferenceCodec::EncodeHeader(request);
   Require(payload.ok() == header.ok(), "both ways of writing refuse the same");
   if (!payload.ok()) {
