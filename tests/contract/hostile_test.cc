@@ -154,7 +154,7 @@ std::vector<Row> Lies() {
       {"a parameter's value is malformed", Field(kParameters, Entry("k", "\x0b")), kNoMessage},
       {"a parameter has two values", Field(kParameters, Entry("k", Number(1, 1)) + Field(2, Number(2, 2))), kNoMessage},
       {"an output's parameter is malformed", Field(kOutputs, Field(kTensorParameters, "\x0a\x7f")), kNoMessage},
-      {"the end is missing", Raw("FP32", {1}, "abcd").substr(0, 20), kNoMessage},
+      {"the end is missing", Raw("FP32", {1}, "abcd").substr(0, 18), kNoMessage},
   };
 }
 
@@ -192,7 +192,9 @@ TEST_CASE("an answer that cannot be true is INTERNAL and says why, in whatever p
 TEST_CASE("a client gets such an answer as an error, and goes on", "[contract][hostile]") {
   const std::vector<Row> lies = Lies();
   std::size_t next = 0;
+  std::size_t asked = 0;
   RawServer server([&](RawCall& call) {
+    if (call.method().ends_with("/ModelInfer")) ++asked;
     call.Read();
     call.Write(lies[next].bytes);
   });
@@ -204,7 +206,7 @@ TEST_CASE("a client gets such an answer as an error, and goes on", "[contract][h
     CHECK(status.code() == absl::StatusCode::kInternal);
     CHECK(Contains(status, lies[next].says));
   }
-  CHECK(server.calls() == static_cast<int>(lies.size()));  // none was tried again
+  CHECK(asked == lies.size());  // none was tried again
 }
 
 TEST_CASE("a stream's wrapper is read as strictly", "[contract][hostile]") {

@@ -44,8 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         inferwire_fuzz::Within(most, [&] { return OpenInferenceCodec::DecodeStreamed(std::move(reply)); });
     if (cut == Cut::kNot) first = result.status(), first_label = label.status();
     Require(result.status() == first && label.status() == first_label, "pieces make no difference");
-    if (label.ok()) {
-      Require(parsed, "what is read here, generated code reads");
+    if (label.ok() && parsed) {  // a label does not look into the outputs
       const bool failed = !theirs.error_message().empty();
       Require(label->id == response.id(), "the id");
       Require(label->empty == (response.outputs_size() == 0 && response.raw_output_contents_size() == 0),

@@ -367,9 +367,6 @@ class OpenInferenceCodec {
     wire::PieceReader reader(message);
     while (reader.Next()) {
       if (reader.type() != wire::PieceReader::kBytes) continue;
-      if (outputs.size() > kMostTensors || raw.size() > kMostTensors || parameters > kMostParameters) {
-        return Broken(detail::Cat("more than ", kMostTensors, " tensors or ", kMostParameters, " parameters"));
-      }
       switch (reader.field()) {
         case kModelName:
           result.set_model(reader.bytes().ToString());
@@ -396,6 +393,9 @@ class OpenInferenceCodec {
           break;
         default:
           break;
+      }
+      if (outputs.size() > kMostTensors || raw.size() > kMostTensors || parameters > kMostParameters) {
+        return Broken(detail::Cat("more than ", kMostTensors, " tensors or ", kMostParameters, " parameters"));
       }
     }
     if (!reader.ok()) return Malformed();
