@@ -99,12 +99,12 @@ class NpyHeaderParser {
     at_ += word.size();
     return true;
   }
-  // Without escapes: no key and no type that there is has any.
+  // Short, and without escapes: no key and no type that there is has any.
   std::optional<std::string> String() {
     const char quote = Peek();
     if (quote != '\'' && quote != '"') return std::nullopt;
     const std::size_t end = text_.find(quote, at_ + 1);
-    if (end == std::string_view::npos) return std::nullopt;
+    if (end == std::string_view::npos || end - at_ > 64) return std::nullopt;
     std::string out(text_.substr(at_ + 1, end - at_ - 1));
     at_ = end + 1;
     return out;

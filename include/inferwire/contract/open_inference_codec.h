@@ -177,9 +177,10 @@ class OpenInferenceCodec {
           break;
         case kParameters: {
           std::string key;
-          Parameter value;
+          std::optional<Parameter> value;
           if (!ReadParameter(reader.bytes(), &key, &value)) return Malformed();
-          if (key == "triton_final_response" && std::holds_alternative<bool>(value)) label.last = std::get<bool>(value);
+          if (key != "triton_final_response" || !value.has_value()) break;
+          if (const bool* const last = std::get_if<bool>(&*value)) label.last = *last;
           break;
         }
         case kOutputs:
@@ -201,7 +202,8 @@ class OpenInferenceCodec {
   /// Servers tell in-band errors as text alone. The code is the one that they use for such an error elsewhere, as far
   /// as the words tell, else UNKNOWN.
   static absl::Status StreamError(const std::string& text) {
-    const auto says = [&](std::string_view words) { return text.find(words) != std::string::npos; };
+    const std::string_view begin = std::string_view(text).substr(0, 4096);
+    const auto says = [&](std::string_view words) { return begin.find(words) != std::string_view::npos; };
     absl::StatusCode code = absl::StatusCode::kUnknown;
     if (says("unknown model") || says("is not found") || says("has no available versions")) {
       code = absl::StatusCode::kNotFound;
@@ -237,6 +239,8 @@ class OpenInferenceCodec {
   enum : std::uint32_t { kRequestedOutputParameters = 2 };
   // More than any model has, and few enough that what little stands for them cannot grow large here.
   static constexpr std::size_t kMostTensors = 4096, kMostParameters = 4096, kMostRank = 64;
+  // Bytes of a tensor's name, which is compared with all others, and told in errors.
+  static constexpr std::size_t kMostName = 1024;
   // Of ModelStreamInferResponse.
   enum : std::uint32_t { kErrorMessage = 1, kInferResponse = 2 };
 
@@ -343,13 +347,16 @@ class OpenInferenceCodec {
   // ---- answers
 
   static absl::Status Unwrap(detail::Pieces message, detail::Pieces* response, std::string* error) {
+    bool twice = false;
     wire::PieceReader reader(message);
-    while (reader.Next()) {
+    for (bool any = false; reader.Next();) {
       if (reader.type() != wire::PieceReader::kBytes) continue;
       if (reader.field() == kErrorMessage) *error = reader.bytes().ToString();
-      if (reader.field() == kInferResponse) *response = reader.bytes();
+      if (reader.field() != kInferResponse) continue;
+      twice = twice || std::exchange(any, true);
+      *response = reader.bytes();
     }
-    return reader.ok() ? absl::OkStatus() : Malformed();
+    return reader.ok() && !twice ? absl::OkStatus() : Malformed();
   }
 
   static absl::StatusOr<InferResult> DecodeResponse(detail::Pieces message,
@@ -360,9 +367,6 @@ class OpenInferenceCodec {
     wire::PieceReader reader(message);
     while (reader.Next()) {
       if (reader.type() != wire::PieceReader::kBytes) continue;
-      if (outputs.size() > kMostTensors || raw.size() > kMostTensors || parameters > kMostParameters) {
-        return Broken(detail::Cat("more than ", kMostTensors, " tensors or ", kMostParameters, " parameters"));
-      }
       switch (reader.field()) {
         case kModelName:
           result.set_model(reader.bytes().ToString());
@@ -375,9 +379,9 @@ class OpenInferenceCodec {
           break;
         case kParameters: {
           std::string key;
-          Parameter value;
+          std::optional<Parameter> value;
           if (!ReadParameter(reader.bytes(), &key, &value)) return Malformed();
-          if (!key.empty()) result.set_parameter(std::move(key), std::move(value));
+          if (value.has_value()) result.set_parameter(std::move(key), *std::move(value));
           ++parameters;
           break;
         }
@@ -389,6 +393,9 @@ class OpenInferenceCodec {
           break;
         default:
           break;
+      }
+      if (outputs.size() > kMostTensors || raw.size() > kMostTensors || parameters > kMostParameters) {
+        return Broken(detail::Cat("more than ", kMostTensors, " tensors or ", kMostParameters, " parameters"));
       }
     }
     if (!reader.ok()) return Malformed();
@@ -404,16 +411,17 @@ class OpenInferenceCodec {
     return result;
   }
 
-  // One entry of a map of parameters. A value of no kind leaves the key empty; an unsigned one beyond int64 becomes a
+  // One entry of a map of parameters. One without a value leaves `out` empty; an unsigned value beyond int64 becomes a
   // double: nearly right rather than negative.
-  static bool ReadParameter(detail::Pieces entry, std::string* key, Parameter* out) {
+  static bool ReadParameter(detail::Pieces entry, std::string* key, std::optional<Parameter>* out) {
     wire::PieceReader reader(entry);
     detail::Pieces value;
-    std::string name;
-    while (reader.Next()) {
+    for (bool any = false; reader.Next();) {
       if (reader.type() != wire::PieceReader::kBytes) continue;
-      if (reader.field() == 1) name = reader.bytes().ToString();
-      if (reader.field() == 2) value = reader.bytes();
+      if (reader.field() == 1) *key = reader.bytes().ToString();
+      if (reader.field() != 2) continue;
+      if (std::exchange(any, true)) return false;  // protobuf merges messages that come twice; nobody sends them
+      value = reader.bytes();
     }
     wire::PieceReader choice(value);
     while (choice.Next()) {
@@ -432,10 +440,7 @@ class OpenInferenceCodec {
         } else {
           *out = static_cast<double>(choice.number());
         }
-      } else {
-        continue;
       }
-      *key = name;
     }
     return reader.ok() && choice.ok();
   }
@@ -465,19 +470,22 @@ class OpenInferenceCodec {
       if (reader.type() != wire::PieceReader::kBytes) continue;
       switch (reader.field()) {
         case kName:
-          name = reader.bytes().ToString();
-          break;
         case kDatatype:
-          datatype_name = reader.bytes().ToString();
+          if (reader.bytes().size() > kMostName) {
+            return Broken(detail::Cat("an output has a name or datatype of ", reader.bytes().size(),
+                                      " bytes; expected at most ", kMostName));
+          }
+          (reader.field() == kName ? name : datatype_name) = reader.bytes().ToString();
           break;
         case kTensorParameters: {
           std::string key;
-          Parameter value;
+          std::optional<Parameter> value;
           if (!ReadParameter(reader.bytes(), &key, &value)) return Malformed();
-          placed = placed || key == "shared_memory_region";
+          placed = placed || (value.has_value() && key == "shared_memory_region");
           break;
         }
         case kContents:
+          if (contents.has_value()) return Broken(detail::Cat("output '", name, "' has contents twice"));
           contents = reader.bytes();
           break;
         default:

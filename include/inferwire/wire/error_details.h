@@ -7,6 +7,7 @@
 
 #include <absl/time/time.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -39,6 +40,9 @@ bool ForEachField(std::string_view message, OnBytes on, OnNumber on_number) {
 }
 inline void IgnoreNumber(std::uint32_t, std::uint64_t) {}
 
+// A few bytes stand for an object of hundreds: of each kind at most so many are kept, more than any server means.
+constexpr std::size_t kMostDetails = 64, kMostEntries = 256;
+
 /// A message that holds only strings, given in the order of their field numbers, from 1.
 template <class... Strings>
 bool ReadStrings(std::string_view message, Strings&... strings) {
@@ -55,7 +59,7 @@ bool ReadStrings(std::string_view message, Strings&... strings) {
 inline bool ReadEntry(std::string_view message, std::map<std::string, std::string>& map) {
   std::string key, value;
   if (!ReadStrings(message, key, value)) return false;
-  map.insert_or_assign(std::move(key), std::move(value));
+  if (map.size() < kMostEntries) map.insert_or_assign(std::move(key), std::move(value));
   return true;
 }
 
@@ -75,12 +79,14 @@ inline bool ReadDuration(std::string_view message, absl::Duration& duration) {
   return true;
 }
 
-/// Repeated messages in field `number`, each read by `read`.
+/// Repeated messages in field `number`, each read by `read`; those beyond the most are skipped.
 template <class T, class Read>
 bool ReadRepeated(std::string_view message, std::uint32_t number, std::vector<T>& out, Read read) {
   return ForEachField(
       message,
-      [&](std::uint32_t field, std::string_view bytes) { return field != number || read(bytes, out.emplace_back()); },
+      [&](std::uint32_t field, std::string_view bytes) {
+        return field != number || out.size() == kMostEntries || read(bytes, out.emplace_back());
+      },
       IgnoreNumber);
 }
 
@@ -104,7 +110,7 @@ inline bool Read(std::string_view message, DebugInfo& out) {
   return ForEachField(
       message,
       [&](std::uint32_t field, std::string_view bytes) {
-        if (field == 1) out.stack_entries.emplace_back(bytes);
+        if (field == 1 && out.stack_entries.size() < kMostEntries) out.stack_entries.emplace_back(bytes);
         if (field == 2) out.detail = bytes;
         return true;
       },
@@ -189,12 +195,13 @@ inline std::optional<ErrorDetail> ReadAny(std::string_view name, std::string_vie
 
 }  // namespace details
 
-/// The details in a serialised google.rpc.Status, in order. Those of unknown type and malformed ones are skipped;
+/// The details in a serialised google.rpc.Status, in order. Those of unknown type, malformed ones, and what is beyond
+/// any use (details after the 64th, entries after the 256th of a detail) are skipped;
 /// of a status that is itself malformed, what comes before the fault is kept.
 inline std::vector<ErrorDetail> ReadErrorDetails(std::string_view status) {
   std::vector<ErrorDetail> out;
   Reader reader(status);
-  while (reader.Next()) {
+  while (out.size() < details::kMostDetails && reader.Next()) {
     if (reader.field() != 3 || reader.type() != Reader::kBytes) continue;
     std::string type_url, message;
     if (!details::ReadStrings(reader.bytes(), type_url, message)) continue;

@@ -34,7 +34,7 @@ class BasicReader {
   bool Next() {
     if (rest_.size() == 0 || !ok_) return false;
     std::uint64_t tag = 0;
-    if (!Varint(&tag) || tag > 0xffffffffU || (tag >> 3) == 0) return Malformed();
+    if (!Varint(&tag, kShort) || tag > 0xffffffffU || (tag >> 3) == 0) return Malformed();
     field_ = static_cast<std::uint32_t>(tag >> 3);
     type_ = static_cast<Type>(tag & 7);
     bytes_ = {};
@@ -48,7 +48,7 @@ class BasicReader {
         return Fixed(4) || Malformed();
       case kBytes: {
         std::uint64_t size = 0;
-        if (!Varint(&size) || size > rest_.size()) return Malformed();
+        if (!Varint(&size, kShort) || size > rest_.size()) return Malformed();
         bytes_ = rest_.substr(0, static_cast<std::size_t>(size));
         rest_.remove_prefix(static_cast<std::size_t>(size));
         return true;
@@ -85,9 +85,11 @@ class BasicReader {
     rest_.remove_prefix(1);
     return byte;
   }
-  bool Varint(std::uint64_t* out) {
+  // Of tags and lengths, which have 32 bits: protobuf reads no more of them either.
+  static constexpr unsigned kShort = 5;
+  bool Varint(std::uint64_t* out, unsigned most = 10) {
     std::uint64_t value = 0;
-    for (unsigned i = 0; i < 10 && rest_.size() > 0; ++i) {
+    for (unsigned i = 0; i < most && rest_.size() > 0; ++i) {
       const std::uint8_t byte = Pop();
       if (i == 9 && byte > 1) return false;  // beyond 64 bits
       value |= static_cast<std::uint64_t>(byte & 0x7f) << (7 * i);
