@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Batches: how they gather, when they leave, and what becomes of each caller whose rows are in one.
+// How batches gather, when they leave, and what becomes of those in them.
 #ifndef INFERWIRE_BATCH_QUEUE_H_
 #define INFERWIRE_BATCH_QUEUE_H_
 
@@ -17,12 +17,12 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "inferwire/batch.h"
 #include "inferwire/batch_rows.h"
 #include "inferwire/call_options.h"
 #include "inferwire/clock.h"
@@ -71,7 +71,7 @@ inline absl::Status Validate(const BatcherOptions& options) {
 /// Kept alive by the batcher, by every batch, and by every future. Everything that changes is under one lock. Batches
 /// leave on the thread of the caller that fills them, else on the client's executor, since contracts are user code;
 /// what comes back is split on the thread that serves gRPC.
-class BatchQueue : public std::enable_shared_from_this<BatchQueue> {
+class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<BatchQueue> {
  public:
   /// Called from several threads at once.
   using Send = std::function<Future<InferResult>(InferRequest, CallOptions)>;
@@ -113,124 +113,9 @@ class BatchQueue : public std::enable_shared_from_this<BatchQueue> {
   }
 
  private:
-  class Batch;
-
-  /// One caller: the state of its future. The fields in lower case are under the queue's lock.
-  class Member final : public FutureState<InferResult> {
-   public:
-    Member(std::shared_ptr<BatchQueue> queue, TimePoint started, absl::Duration timeout, std::string id, CallInfo* info)
-        : queue_(std::move(queue)),
-          started_(started),
-          deadline_(After(started, timeout)),
-          timeout_(timeout),
-          id_(std::move(id)),
-          info_(info) {}
-
-    // Of the batch that it is in; `done` once it has its result, or is about to.
-    Ref<Batch> batch;
-    bool done = false;
-    absl::Status cancelled;  // before it was in one
-
-    TimePoint deadline() const { return deadline_; }
-    bool wants_info() const { return info_ != nullptr; }
-
-    void Watch(const std::stop_token& stop) {
-      if (stop.stop_possible()) stop_.emplace(stop, OnStop{this});
-    }
-    void CancelSource() override { queue_->Cancel(*this, absl::CancelledError("cancelled by the caller")); }
-    Executor& executor() override { return queue_->engine_->executor(); }
-    bool NeedsExecutor() override { return true; }
-
-    /// Under the lock, since nothing is written there once the future is gone.
-    void Tell(const CallInfo& info) {
-      if (info_ != nullptr) *info_ = info;
-    }
-    /// The same of an end that is its own.
-    absl::Status Explain(const absl::Status& why, CallInfo::Reason reason, TimePoint now) {
-      CallInfo info;
-      info.reason = reason;
-      info.latency = Between(started_, now);
-      Tell(info);
-      absl::Status out = why;
-      AttachCallInfo(out, info);
-      return out;
-    }
-    absl::Status DeadlineError(bool left) const {
-      return absl::DeadlineExceededError(Cat("no end within the timeout of ", absl::FormatDuration(timeout_),
-                                             left ? ": the batch is under way" : ": the batch had not left yet"));
-    }
-    /// Once, after `done`, and without the lock.
-    void Finish(absl::StatusOr<InferResult> result) {
-      stop_.reset();  // waits for a callback that runs elsewhere
-      if (result.ok()) result->set_id(id_);
-      this->Set(std::move(result));
-    }
-
-   private:
-    struct OnStop {
-      Member* member;
-      void operator()() const {
-        member->queue_->Cancel(*member, absl::CancelledError("cancelled by the caller's stop token"));
-      }
-    };
-
-    const std::shared_ptr<BatchQueue> queue_;
-    const TimePoint started_, deadline_;
-    const absl::Duration timeout_;
-    const std::string id_;
-    CallInfo* const info_;
-    std::optional<std::stop_callback<OnStop>> stop_;
-  };
-
-  struct Seat {
-    Ref<Member> member;  // null once it has gone from a batch that has left
-    std::int64_t rows;
-  };
-
-  /// Rows that travel together. It keeps itself by its members, its timer while that is armed, and its call.
-  class Batch final : public engine::TimerOwner, public engine::Cancellable {
-   public:
-    enum class State {
-      kGathering,  ///< in open_
-      kReady,      ///< in ready_, and in open_ while it has room
-      kLeft,
-      kOver,
-    };
-
-    Batch(std::shared_ptr<BatchQueue> of, std::string joined_by, std::shared_ptr<JoinedRows> joined)
-        : queue(std::move(of)),
-          key(std::move(joined_by)),
-          rows(std::move(joined)),
-          timer(*this, queue->engine_->clock()) {}
-
-    void OnTimer(engine::Timer&) override { queue->OnTimer(*this); }
-    void Cancel(absl::Status why) override { queue->CancelBatch(*this, why); }
-
-    /// When its timer has something to do: it is to leave, or a member's deadline passes.
-    TimePoint Next() const {
-      TimePoint next = state == State::kGathering ? due : TimePoint::max();
-      for (const Seat& seat : seats) {
-        if (seat.member) next = (std::min)(next, seat.member->deadline());
-      }
-      return next;
-    }
-
-    const std::shared_ptr<BatchQueue> queue;
-    const std::string key;
-    State state = State::kGathering;
-    std::optional<bool> idempotent;
-    std::shared_ptr<JoinedRows> rows;
-    std::int64_t first = 0;  // of its own in `rows`, and how many
-    std::int64_t count = 0;
-    std::vector<Seat> seats;  // in the order of their rows
-    std::size_t waiting = 0;  // members that have not gone
-    TimePoint due = TimePoint::max();
-    TimePoint armed = TimePoint::max();
-    engine::Timer timer;
-    Ref<FutureState<InferResult>> call;  // while it is under way
-    CallInfo info;                       // the call's
-  };
-  using BatchState = typename Batch::State;
+  using Member = BatchMember;
+  using Seat = Batch::Seat;
+  using BatchState = Batch::State;
   using Leaving = absl::InlinedVector<Ref<Batch>, 1>;
   struct Ended {
     Ref<Member> member;
@@ -251,7 +136,8 @@ class BatchQueue : public std::enable_shared_from_this<BatchQueue> {
     if (found != open_.end()) {
       batch = found->second;
     } else {
-      batch = MakeRef<Batch>(shared_from_this(), key, std::make_shared<JoinedRows>(options_.max_batch));
+      batch =
+          MakeRef<Batch>(shared_from_this(), engine_->clock(), key, std::make_shared<JoinedRows>(options_.max_batch));
       if (!engine_->Register(*batch)) return false;
       batch->idempotent = idempotent;
       batch->due = After(now, options_.max_delay);
@@ -343,7 +229,7 @@ class BatchQueue : public std::enable_shared_from_this<BatchQueue> {
       const std::int64_t begin = std::exchange(first, first + seat.rows);
       if (!seat.member) continue;
       const Ref<Member> member = std::move(seat.member);
-      const auto part = MakeRef<Batch>(shared_from_this(), std::string(), batch.rows);
+      const auto part = MakeRef<Batch>(shared_from_this(), engine_->clock(), std::string(), batch.rows);
       if (!engine_->Register(*part)) {
         member->done = true;
         member->batch = {};
@@ -363,7 +249,7 @@ class BatchQueue : public std::enable_shared_from_this<BatchQueue> {
 
   // ---- without it
 
-  void Cancel(Member& member, const absl::Status& why) {
+  void Cancel(Member& member, const absl::Status& why) override {
     const Ref<Member> self(&member);
     std::unique_lock lock(mutex_);
     if (member.done) return;
@@ -379,7 +265,7 @@ class BatchQueue : public std::enable_shared_from_this<BatchQueue> {
     member.Finish(status);
   }
   // The client is shut down.
-  void CancelBatch(Batch& batch, const absl::Status& why) {
+  void Cancel(Batch& batch, const absl::Status& why) override {
     const Ref<Batch> self(&batch);
     std::vector<Ended> ended;
     Ref<FutureState<InferResult>> call;
@@ -394,7 +280,7 @@ class BatchQueue : public std::enable_shared_from_this<BatchQueue> {
     if (call) call->CancelSource();
     Finish(ended);
   }
-  void OnTimer(Batch& batch) {
+  void OnTimer(Batch& batch) override {
     std::vector<Ended> ended;
     Ref<FutureState<InferResult>> call;
     std::unique_lock lock(mutex_);
@@ -416,11 +302,13 @@ class BatchQueue : public std::enable_shared_from_this<BatchQueue> {
     Finish(ended);
   }
 
+  Executor& executor() override { return engine_->executor(); }
+
   // Takes the lock over.
   void SendLater(Leaving leaving, std::unique_lock<std::mutex> lock) {
     lock.unlock();
     if (leaving.empty()) return;
-    RunOn(engine_->executor(), [self = shared_from_this(), leaving = std::move(leaving)] { self->SendAll(leaving); });
+    RunOn(executor(), [self = shared_from_this(), leaving = std::move(leaving)] { self->SendAll(leaving); });
   }
   void SendAll(const Leaving& leaving) {
     for (const Ref<Batch>& batch : leaving) SendOne(batch);
