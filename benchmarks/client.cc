@@ -30,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include "batching.h"
 #include "inferwire/inference.grpc.pb.h"
 
 // ---- every heap allocation of the process, whoever makes it
@@ -370,6 +371,22 @@ struct OursInfer final : Way {
   inferwire::Model<inferwire::Simple> model;
 };
 
+// One row each, from many callers; without options, each a call of its own.
+struct OursInferMany final : Way {
+  explicit OursInferMany(const std::string& target, std::optional<inferwire::BatcherOptions> batches = std::nullopt)
+      : inferences(target, batches) {}
+  void Make(int calls, int in_flight, Latencies& latencies) override {
+    OnThreads(in_flight, calls, [&](int n) {
+      for (int i = 0; i < n; ++i) {
+        const auto from = Clock::now();
+        Expect(inferences.Infer());
+        latencies.Add(from);
+      }
+    });
+  }
+  SmallInferences inferences;
+};
+
 // Calls that are never answered: what is measured is by how much they exceed their deadline, of 50 ms.
 struct OursDeadline final : Ours {
   using Ours::Ours;
@@ -397,6 +414,12 @@ std::unique_ptr<Way> MakeWay(const std::string& path, const std::string& target)
   if (path == "ours_coroutine") return std::make_unique<OursCoroutine>(target);
   if (path == "ours_stream") return std::make_unique<OursStream>(target);
   if (path == "ours_infer") return std::make_unique<OursInfer>(target);
+  if (path == "ours_infer_unbatched") return std::make_unique<OursInferMany>(target);
+  if (path == "ours_infer_batched") {  // a batch grows while the one before is under way
+    return std::make_unique<OursInferMany>(
+        target, inferwire::BatcherOptions{.max_delay = absl::ZeroDuration(), .max_in_flight = 1});
+  }
+  if (path == "ours_infer_delayed") return std::make_unique<OursInferMany>(target, inferwire::BatcherOptions());
   if (path == "ours_pick1") return std::make_unique<OursPick>(1);
   if (path == "ours_pick3") return std::make_unique<OursPick>(3);
   if (path == "ours_pick100") return std::make_unique<OursPick>(100);
@@ -417,10 +440,17 @@ int main(int argc, char** argv) {
   int calls = 1000, in_flight = 1, warm_up = 200;
   app.add_option("--path", path, "the way to call")
       ->required()
-      ->check(CLI::IsMember({"raw_sync", "raw_cq", "raw_callback", "raw_stream", "ours_call", "ours_async",
-                             "ours_coroutine", "ours_stream", "ours_infer", "ours_deadline", "ours_hedged",
-                             "ours_pick1", "ours_pick3", "ours_pick100", "ours_channels1", "ours_channels2",
-                             "ours_channels4", "ours_recovery"}));
+      ->check(CLI::IsMember({"raw_sync",           "raw_cq",
+                             "raw_callback",       "raw_stream",
+                             "ours_call",          "ours_async",
+                             "ours_coroutine",     "ours_stream",
+                             "ours_infer",         "ours_infer_unbatched",
+                             "ours_infer_batched", "ours_infer_delayed",
+                             "ours_deadline",      "ours_hedged",
+                             "ours_pick1",         "ours_pick3",
+                             "ours_pick100",       "ours_channels1",
+                             "ours_channels2",     "ours_channels4",
+                             "ours_recovery"}));
   app.add_option("--target", target, "HOST:PORT of the benchmarks' server")->required();
   app.add_option("--calls", calls, "calls, or messages of a stream")->check(CLI::PositiveNumber);
   app.add_option("--in-flight", in_flight, "how many at a time")->check(CLI::PositiveNumber);

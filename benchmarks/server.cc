@@ -10,6 +10,7 @@
 #include <chrono>
 #include <iostream>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -19,12 +20,17 @@ namespace {
 
 class Echo final : public inference::Inference::CallbackService {
  public:
-  Echo(int slow_every, std::chrono::milliseconds slow_by) : slow_every_(slow_every), slow_by_(slow_by) {}
+  Echo(int slow_every, std::chrono::milliseconds slow_by, std::chrono::microseconds cost)
+      : slow_every_(slow_every), slow_by_(slow_by), cost_(cost) {}
 
   // A request that asks to never be answered, by its text "never", is not.
   grpc::ServerUnaryReactor* RunInference(grpc::CallbackServerContext* context, const inference::Request* request,
                                          inference::Response* response) override {
     *response->mutable_output() = request->input();
+    if (cost_.count() > 0) {
+      *response->mutable_shape() = request->shape();
+      Work();
+    }
     if (request->text() == "never") return new Silent;
     if (slow_every_ > 0 && count_.fetch_add(1) % slow_every_ == 0) return new Late(slow_by_);
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
@@ -71,9 +77,19 @@ class Echo final : public inference::Inference::CallbackService {
     std::int64_t left;
   };
 
+  // As a model that takes its time for a request, however many rows it has, and one request at a time.
+  void Work() {
+    std::lock_guard lock(works_);
+    const auto until = std::chrono::steady_clock::now() + cost_;
+    while (std::chrono::steady_clock::now() < until) {
+    }
+  }
+
   const int slow_every_;
   const std::chrono::milliseconds slow_by_;
+  const std::chrono::microseconds cost_;
   std::atomic<int> count_{0};
+  std::mutex works_;
 };
 
 }  // namespace
@@ -82,11 +98,14 @@ int main(int argc, char** argv) {
   CLI::App app("The benchmarks' server: echoes on a free port of loopback, tells its target, ends when its input does");
   int slow_every = 0;
   int slow_ms = 50;
+  int cost_us = 0;
   app.add_option("--slow-every", slow_every, "every so many unary calls, one is late")->check(CLI::NonNegativeNumber);
   app.add_option("--slow-ms", slow_ms, "by so many milliseconds")->check(CLI::NonNegativeNumber);
+  app.add_option("--cost-us", cost_us, "what a unary call costs beside, one at a time, whatever is in it")
+      ->check(CLI::NonNegativeNumber);
   CLI11_PARSE(app, argc, argv);
 
-  Echo echo(slow_every, std::chrono::milliseconds(slow_ms));
+  Echo echo(slow_every, std::chrono::milliseconds(slow_ms), std::chrono::microseconds(cost_us));
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);

@@ -287,6 +287,8 @@ class Client {
     detail::Ref<engine::Carrier> carrier = {};
     std::string id = {};
   };
+  /// What the calls of all copies share, for layers that wait by themselves.
+  const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
   /// Carries requests together on one stream. `once`: what is sent must arrive on one stream.
   detail::Ref<engine::Carrier> Share(const std::string& path, engine::SharedStream::ReadLabel read_label,
                                      bool once = false) const {

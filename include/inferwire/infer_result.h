@@ -195,6 +195,29 @@ class InferResult {
     End(std::move(output));
   }
 
+  /// Adds a part of another result's output: `count` of its rows, which lie along its first dimension, from `first` on.
+  /// There are as many. The elements are shared.
+  void AddRows(const InferOutput& from, std::int64_t first, std::int64_t count) {
+    const std::size_t row = from.size_ / static_cast<std::size_t>(from.shape_[0]);
+    const std::size_t at = static_cast<std::size_t>(first) * row;
+    InferOutput output =
+        Begin(from.name_, from.datatype_, from.shape_.WithFirst(count), static_cast<std::size_t>(count) * row);
+    if (from.datatype_ == DataType::kBytes) {
+      const auto whole = std::make_shared<const InferOutput>(from);
+      output.strings_ = whole->strings().subspan(at, output.size_);
+      output.owner_ = whole;
+    } else {
+      const std::size_t width = ElementSize(from.datatype_);
+      if (from.apart_ != nullptr) {
+        Keep(output, from.apart_->pieces.substr(at * width, output.size_ * width));
+      } else {
+        output.bytes_ = from.bytes_.subspan(at * width, output.size_ * width);
+      }
+      output.owner_ = from.owner_;
+    }
+    End(std::move(output));
+  }
+
   /// Copies an output to memory of the caller's, which the output then refers to. NOT_FOUND or INVALID_ARGUMENT, naming
   /// what there is.
   absl::Status Move(std::string_view name, DataType datatype, std::span<std::byte> to) {

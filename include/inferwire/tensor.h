@@ -235,6 +235,13 @@ class Shape {
   const std::int64_t* end() const { return begin() + rank(); }
   friend bool operator==(const Shape&, const Shape&) = default;
 
+  /// The same with another first dimension; of a shape that has one.
+  Shape WithFirst(std::int64_t dimension) const {
+    Shape out = *this;
+    (out.many_.empty() ? out.few_.front() : out.many_.front()) = dimension;
+    return out;
+  }
+
   /// "[1,64]"
   std::string ToString() const {
     std::string out = "[";
