@@ -7,6 +7,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <concepts>
 #include <string>
 #include <utility>
 
@@ -39,11 +40,12 @@ class InferenceClient {
   }
 
   /// A model by name; an empty version leaves it to the server. Nothing is asked of the server yet.
-  Model<C> GetModel(std::string name, std::string version = "") const {
-    return GetModel(std::move(name), ModelOptions{.version = std::move(version)});
-  }
-  Model<C> GetModel(std::string name, ModelOptions options) const {
+  Model<C> GetModel(std::string name, ModelOptions options = {}) const {
     return Model<C>(client_, std::move(name), std::move(options), shared_);
+  }
+  // A template, since compilers take `{.check = false, .over_stream = true}` for a std::string too.
+  Model<C> GetModel(std::string name, std::convertible_to<std::string> auto&& version) const {
+    return GetModel(std::move(name), ModelOptions{.version = std::forward<decltype(version)>(version)});
   }
 
   /// A model as a function of typed tensors, checked against what the server says of it: include
