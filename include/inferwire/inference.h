@@ -47,6 +47,10 @@ class InferenceClient {
   Model<C> GetModel(std::string name, ModelOptions options = {}) const {
     return Model<C>(client_, std::move(name), std::move(options), shared_);
   }
+  // A template, since compilers take `{.check = false, .over_stream = true}` for a std::string too.
+  Model<C> GetModel(std::string name, std::convertible_to<std::string> auto&& version) const {
+    return GetModel(std::move(name), ModelOptions{.version = std::forward<decltype(version)>(version)});
+  }
 
   /// A model as a function of typed tensors, checked against what the server says of it: include
   /// inferwire/typed_model.h, which says more.

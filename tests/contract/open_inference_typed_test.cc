@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "inferwire/contract/open_inference.h"
 #include "support/catch.h"
 
 using namespace inferwire;  // NOLINT
@@ -43,7 +44,7 @@ TEST_CASE("typed requests say each datatype in its own field", "[contract]") {
 TEST_CASE("16-bit floats have no typed form", "[contract][trap]") {
   const absl::Status status = Typed::Encode({{"h", std::vector<Float16>(2), {2}}}).status();
   CHECK(status.code() == absl::StatusCode::kInvalidArgument);
-  CHECK(status.message() == "input 'h': FP16 exists only as raw contents, and typed ones were asked for");
+  CHECK(status.message() == "input 'h': FP16 exists only as raw contents, and typed ones are sent here");
   CHECK_FALSE(Typed::Encode({{"b", std::vector<BFloat16>(2), {2}}}).ok());
 }
 
@@ -52,4 +53,16 @@ TEST_CASE("a typed dialect refuses what the dialect refuses", "[contract]") {
   request.set_parameter("ratio", 0.5);
   CHECK_FALSE(TypedContents<OpenInferenceKServe>::Encode(request).ok());
   CHECK(Typed::Encode(request).ok());
+}
+
+TEST_CASE("TorchServe's dialect sends typed contents by itself", "[contract]") {
+  const auto message = OpenInferenceTorchServe::Encode({{"x", std::vector<float>{0.5f, 2}, {2}}});
+  REQUIRE(message.ok());
+  CHECK(message->raw_input_contents_size() == 0);
+  CHECK(message->inputs(0).contents().fp32_contents_size() == 2);
+  const absl::Status half = OpenInferenceTorchServe::Encode({{"h", std::vector<Float16>(2), {2}}}).status();
+  CHECK(half.code() == absl::StatusCode::kInvalidArgument);
+  InferRequest request = {{"x", std::vector<float>{1}, {1}}};
+  request.set_parameter("ratio", 0.5);
+  CHECK_FALSE(OpenInferenceTorchServe::Encode(request).ok());
 }

@@ -19,6 +19,7 @@
 #include "inferwire/contract/open_inference_kserve.grpc.pb.h"
 #include "inferwire/contract/open_inference_mlserver.grpc.pb.h"
 #include "inferwire/contract/open_inference_parameters.h"
+#include "inferwire/contract/open_inference_typed.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/wire/message.h"
@@ -199,11 +200,15 @@ struct OpenInferenceKServe : detail::OpenInferenceDialect<open_inference::kserve
 };
 static_assert(Contract<OpenInferenceKServe>);
 
-/// As TorchServe speaks it: the unary part, under a name of its own.
+/// As TorchServe speaks it: the unary part, under a name of its own. It passes over raw contents without an error, so
+/// that typed ones are sent: FP16 and BF16, which have no typed form, are INVALID_ARGUMENT. It tells nothing of itself
+/// (Metadata is UNIMPLEMENTED), and of a model no tensors.
 struct OpenInferenceTorchServe
-    : detail::OpenInferenceDialect<open_inference::GRPCInferenceService::Stub,
-                                   "org.pytorch.serve.grpc.openinference.GRPCInferenceService", "TorchServe"> {};
+    : TypedContents<
+          detail::OpenInferenceDialect<open_inference::GRPCInferenceService::Stub,
+                                       "org.pytorch.serve.grpc.openinference.GRPCInferenceService", "TorchServe">> {};
 static_assert(Contract<OpenInferenceTorchServe>);
+static_assert(Contract<TypedContents<OpenInference>>);
 
 }  // namespace v0
 }  // namespace inferwire

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <utility>
 
-#include "inferwire/contract/open_inference.h"
+#include "inferwire/contract/open_inference.pb.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/tensor.h"
@@ -80,10 +80,9 @@ struct TypedContents : Dialect {
         break;
     }
     return absl::InvalidArgumentError(detail::Cat("input '", input.name(), "': ", DataTypeName(input.datatype()),
-                                                  " exists only as raw contents, and typed ones were asked for"));
+                                                  " exists only as raw contents, and typed ones are sent here"));
   }
 };
-static_assert(Contract<TypedContents<OpenInference>>);
 
 }  // namespace v0
 }  // namespace inferwire

@@ -11,6 +11,7 @@ from servers.process import Place, answers, free_port
 VERSION = "2.51.0"
 WHEEL = "nvidia-pytriton==0.7.0"
 NUMPY = "numpy==1.26.4"
+SPOKEN = "Hello there. This is a test of voice activity."
 ONNX = ("onnxruntime==1.32.0", "magika==1.0.3", "rapidocr-onnxruntime==1.4.4", "silero-vad==6.2.3")
 
 FEW = ("add_sub", "slow", "repeat_decoupled", "simple_sequence")
@@ -94,6 +95,17 @@ def install_onnx():
     return cache.installed(f"onnx-{VERSION}", build)
 
 
+def _recording():
+    """A second of silence, two sentences, a second of silence."""
+    cache.packages("espeak-ng", "sox")
+
+    def build(folder):
+        cache.run("espeak-ng", "-v", "en", "-s", "150", "-w", folder / "spoken.wav", SPOKEN)
+        cache.run("sox", folder / "spoken.wav", *"-r 16000 -c 1 -b 16".split(), folder / "voice.wav", *"pad 1 1".split())
+
+    return cache.installed("voice-1", build) / "voice.wav"
+
+
 def _lay_out(instance, repository):
     """This instance's own copy of its models: those that tests change are nobody else's."""
     if instance == "onnx":
@@ -125,6 +137,8 @@ def start(run, instance, flags=(), port=None):
     if instance == "triton-mtls":
         cache.run(cache.HERE / "../support/make-certificates", here / "certificates")
         variables[f"{variable}_CERTIFICATES"] = str(here / "certificates")
+    if instance == "onnx":
+        variables[f"{variable}_VOICE"] = str(_recording())
     packages = cache.site_packages(folder)
     server = packages / "pytriton/tritonserver"
     command = [
