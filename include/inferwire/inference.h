@@ -40,10 +40,6 @@ class InferenceClient {
   }
 
   /// A model by name; an empty version leaves it to the server. Nothing is asked of the server yet.
-  template <std::convertible_to<std::string> Version>  // a template, since braces are options
-  Model<C> GetModel(std::string name, Version&& version) const {
-    return GetModel(std::move(name), ModelOptions{.version = std::forward<Version>(version)});
-  }
   Model<C> GetModel(std::string name, ModelOptions options = {}) const {
     return Model<C>(client_, std::move(name), std::move(options), shared_);
   }
