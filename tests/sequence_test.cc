@@ -8,6 +8,7 @@
 
 #include "inferwire/contract/open_inference.h"
 #include "inferwire/inference.h"
+#include "inferwire/testing/fake_clock.h"
 #include "server/server.h"
 #include "support/inference.h"
 
@@ -61,6 +62,18 @@ TEST_CASE("sequences do not mix, and may be named", "[sequence]") {
   CHECK(Sum(a.Step(Add(10))) == 11);
   CHECK(Sum(b.End(Add(20))) == 22);
   CHECK(Sum(a.End(Add(100))) == 111);
+}
+
+TEST_CASE("a sequence may take its time between steps", "[sequence][trap]") {
+  Served served;
+  const auto clock = std::make_shared<inferwire::testing::FakeClock>();
+  const InferenceClient<OpenInference> client{Connect(served.server->target(), {.clock = clock})};
+  auto sequence = client.GetModel("sequence_sum").Sequence(43);
+  CHECK(Sum(sequence.Step(Add(1))) == 1);
+  clock->Advance(absl::Seconds(30));
+  CHECK(Sum(sequence.Step(Add(10))) == 11);
+  clock->Advance(absl::Seconds(30));
+  CHECK(Sum(sequence.End(Add(100))) == 111);
 }
 
 TEST_CASE("a step that fails breaks the sequence, since nobody knows what the server remembers", "[sequence]") {

@@ -353,7 +353,8 @@ class Model {
     request.set_id(id);
     absl::StatusOr<wire::Payload> payload = Encode(request);
     if (payload.ok()) *payload = wire::Owned(*std::move(payload));
-    return {C::ModelStreamInfer::path(), std::move(payload), detail::DrainingOf<C>(), carrier, std::move(id)};
+    return {C::ModelStreamInfer::path(), std::move(payload),
+            request.sequence().has_id() ? nullptr : detail::DrainingOf<C>(), carrier, std::move(id)};
   }
   Future<InferResult> SendAsync(InferRequest request, CallOptions options) const {
     AsOnce(request, options);

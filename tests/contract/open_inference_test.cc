@@ -260,3 +260,13 @@ TEST_CASE("metadata is read, and refused where a datatype does not exist", "[con
   input->set_datatype("FLOAT32");
   CHECK(OpenInference::Decode(std::move(response)).status().code() == absl::StatusCode::kInternal);
 }
+
+TEST_CASE("Triton's ways to say that it is about to go", "[contract][trap]") {
+  const std::string stopping =
+      "[request id: 7] Server is stopping, scheduler for model has stopped accepting new inference requests";
+  CHECK(inferwire::OpenInference::Draining(absl::UnavailableError(stopping)));
+  CHECK(inferwire::OpenInference::Draining(absl::UnknownError(stopping)));  // on a stream
+  CHECK(inferwire::OpenInference::Draining(absl::NotFoundError("'m' has no available versions")));
+  CHECK_FALSE(inferwire::OpenInference::Draining(absl::NotFoundError("unknown model: 'm'")));
+  CHECK_FALSE(inferwire::OpenInference::Draining(absl::UnavailableError("busy")));
+}

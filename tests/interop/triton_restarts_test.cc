@@ -101,7 +101,7 @@ TEST_CASE("no call is lost while one of two Tritons is asked to end, and comes b
   }
 }
 
-TEST_CASE("calls that may not run twice are lost at most with the Triton that had them", "[.][interop][triton]") {
+TEST_CASE("calls that may not run twice are not lost either while a Triton is asked to end", "[.][interop][triton]") {
   const auto first = Told("INFERWIRE_TRITON_FIRST"), second = Told("INFERWIRE_TRITON_SECOND");
   if (!first || !second) return;
   Instance instance("triton-first", *first);

@@ -58,10 +58,13 @@ struct OpenInferenceDialect : OpenInferenceAdmin {
     return OpenInferenceCodec::Decode(std::move(reply));
   }
 
-  /// Triton, once it was asked to exit, goes on taking calls and says NOT_FOUND for the models it has let go.
+  /// Triton, once it was asked to exit, goes on taking calls, and refuses them by these words: NOT_FOUND for the models
+  /// it has let go, UNAVAILABLE by the others, and on a stream no code at all.
   static bool Draining(const absl::Status& status) {
-    return status.code() == absl::StatusCode::kNotFound &&
-           ToStd(status.message()).find("has no available versions") != std::string_view::npos;
+    const std::string_view message = ToStd(status.message());
+    return (status.code() == absl::StatusCode::kNotFound &&
+            message.find("has no available versions") != std::string_view::npos) ||
+           message.find("has stopped accepting new inference requests") != std::string_view::npos;
   }
 
  protected:

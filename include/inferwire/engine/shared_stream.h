@@ -50,7 +50,7 @@ class SharedStream final : public Carrier {
   detail::Ref<Carriage> Board(std::shared_ptr<Rider> rider, const wire::Payload& request) override {
     std::lock_guard lock(mutex_);
     if (!line_ || !line_->Board(rider, request, once_)) {
-      line_ = detail::MakeRef<Line>(engine_, path_, read_label_);
+      line_ = detail::MakeRef<Line>(engine_, path_, read_label_, /*stays=*/once_);
       line_->Board(std::move(rider), request, /*at_any_rate=*/true);
     }
     return line_;
@@ -61,8 +61,10 @@ class SharedStream final : public Carrier {
   // the riders have their own. Theirs come before ours, and ours before the stream's.
   class Line final : public Carriage, public TimerOwner {
    public:
-    Line(const std::shared_ptr<Engine>& engine, const std::string& path, ReadLabel read_label)
+    /// `stays`: also while nothing is on it.
+    Line(const std::shared_ptr<Engine>& engine, const std::string& path, ReadLabel read_label, bool stays)
         : read_label_(read_label),
+          stays_(stays),
           loop_(engine->AsyncLoop()),
           pump_timer_(*this),
           idle_timer_(*this),
@@ -213,7 +215,7 @@ class SharedStream final : public Carrier {
         if (riders_.empty() && abandoned_.empty()) {
           if (retired_) {
             Retire();
-          } else {
+          } else if (!stays_) {
             idle_since_ = Now();
             ArmIdle();
           }
@@ -247,6 +249,7 @@ class SharedStream final : public Carrier {
     }
 
     const ReadLabel read_label_;
+    const bool stays_;
     Loop& loop_;
     Timer pump_timer_, idle_timer_;
     const detail::Ref<StreamCall> stream_;
