@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <deque>
+#include <forward_list>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -83,7 +83,7 @@ class InferOutput {
         if (const auto whole = element.Whole()) {
           strings.emplace_back(reinterpret_cast<const char*>(whole->data()), whole->size());
         } else {
-          strings.emplace_back(copies.emplace_back(element.ToString()));
+          strings.emplace_back(copies.emplace_front(element.ToString()));
         }
         rest.remove_prefix(length);
       }
@@ -93,7 +93,7 @@ class InferOutput {
     std::once_flag once;
     std::unique_ptr<std::uint64_t[]> together;  // aligned for any element
     std::vector<std::string_view> strings;
-    std::deque<std::string> copies;
+    std::forward_list<std::string> copies;  // stay where they are; none, as usual, takes no memory
   };
 
   std::string name_;
