@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the benchmarks call, in a process of its own: it sends requests back as they are, so that nearly all of the time
-// measured is spent in the client and in gRPC.
+// measured is spent in the client and in gRPC. Beside it the same over plain TCP, and as JSON over HTTP.
 #include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
@@ -15,6 +15,9 @@
 #include <thread>
 
 #include "inferwire/inference.grpc.pb.h"
+#include "server_models.h"
+#include "server_rest.h"
+#include "socket.h"
 
 namespace {
 
@@ -95,7 +98,10 @@ class Echo final : public inference::Inference::CallbackService {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("The benchmarks' server: echoes on a free port of loopback, tells its target, ends when its input does");
+  CLI::App app(
+      "The benchmarks' server, on free ports of loopback. Tells its targets, of gRPC, of plain TCP and of REST, and "
+      "ends "
+      "when its input does");
   int slow_every = 0;
   int slow_ms = 50;
   int cost_us = 0;
@@ -106,16 +112,25 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   Echo echo(slow_every, std::chrono::milliseconds(slow_ms), std::chrono::microseconds(cost_us));
+  bench::ModelService models;
+  const bench::TcpServer tcp;
+  const bench::RestServer rest;
   grpc::ServerBuilder builder;
+  // So that large messages wait for the client: no window that grows by and by, frames of any size.
+  builder.SetMaxReceiveMessageSize(-1);
+  builder.AddChannelArgument("grpc.http2.bdp_probe", 0);
+  builder.AddChannelArgument("grpc.http2.lookahead_bytes", 16 << 20);
+  builder.AddChannelArgument("grpc.http2.max_frame_size", (1 << 24) - 1);
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&echo);
+  builder.RegisterCallbackGenericService(&models);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
     std::cerr << "inferwire-bench-server: cannot listen on 127.0.0.1\n";
     return 1;
   }
-  std::cout << "127.0.0.1:" << port << std::endl;
+  std::cout << "127.0.0.1:" << port << " 127.0.0.1:" << tcp.port() << " 127.0.0.1:" << rest.port() << std::endl;
   std::string line;
   while (std::getline(std::cin, line)) {
   }

@@ -93,7 +93,7 @@ class InferOutput {
     std::once_flag once;
     std::unique_ptr<std::uint64_t[]> together;  // aligned for any element
     std::vector<std::string_view> strings;
-    std::forward_list<std::string> copies;
+    std::forward_list<std::string> copies;  // stay where they are; none, as usual, takes no memory
   };
 
   std::string name_;

@@ -362,7 +362,7 @@ class OpenInferenceCodec {
   static absl::StatusOr<InferResult> DecodeResponse(detail::Pieces message,
                                                     const std::shared_ptr<const wire::Arrived>& arrived) {
     InferResult result;
-    std::vector<detail::Pieces> outputs, raw;
+    absl::InlinedVector<detail::Pieces, 2> outputs, raw;
     std::size_t parameters = 0;
     wire::PieceReader reader(message);
     while (reader.Next()) {
