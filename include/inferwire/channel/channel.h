@@ -242,11 +242,11 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
   arguments.SetInt("grpc.dns_min_time_between_resolutions_ms", 1000);
   // Nobody asks for this client's channelz pages, and keeping them costs a twentieth of a small call.
   arguments.SetInt("grpc.enable_channelz", 0);
-  // Large answers come 1.2 to 1.8 times as fast through a window that is there from the start, and a quarter of them
-  // less is buffered on the way, than where gRPC probes for how much the path holds and widens it by and by. It is also
-  // what the server may send ahead on a stream that nobody reads, and the most that comes in a round trip of one call.
+  // A window that is there from the start, in place of gRPC's own, which grows as it probes for what the path holds:
+  // large answers come faster, and half a tensor less is buffered on the way. It is also what a server may send ahead
+  // on a stream that nobody reads, hence not more; and what comes in one round trip of a call, hence not less.
   arguments.SetInt("grpc.http2.bdp_probe", 0);
-  arguments.SetInt("grpc.http2.lookahead_bytes", 4 << 20);
+  arguments.SetInt("grpc.http2.lookahead_bytes", 2 << 20);
   // Error details travel in trailers, and 8 KiB, gRPC's default, is little for them.
   arguments.SetInt("grpc.max_metadata_size", 64 * 1024);
   if (options.keepalive_time != absl::InfiniteDuration()) {
