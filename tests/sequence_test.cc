@@ -19,12 +19,14 @@ using namespace inferwire_test;  // NOLINT
 
 namespace {
 
+std::unique_ptr<inferwire::examples::EmbeddedServer> StartServer() {
+  auto started = inferwire::examples::EmbeddedServer::Start({});
+  REQUIRE(started.ok());
+  return *std::move(started);
+}
+
 struct Served {
-  std::unique_ptr<inferwire::examples::EmbeddedServer> server = [] {
-    auto started = inferwire::examples::EmbeddedServer::Start({});
-    REQUIRE(started.ok());
-    return *std::move(started);
-  }();
+  std::unique_ptr<inferwire::examples::EmbeddedServer> server = StartServer();
   InferenceClient<OpenInference> client{Connect(server->target())};
   inferwire::Model<OpenInference> model = client.GetModel("sequence_sum");
 };
