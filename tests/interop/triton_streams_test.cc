@@ -61,7 +61,9 @@ TEST_CASE("Triton's decoupled model answers as often as it likes, or not at all"
   CHECK(unary.code() == absl::StatusCode::kUnimplemented);
 }
 
-TEST_CASE("requests to several models are interleaved on one stream to Triton", "[.][interop][triton]") {
+// Not one of [interop]: Triton 2.51 itself aborts in three of four runs ("ASSERTION FAILED: !byte_buffer->Valid()" in
+// its log), and all tests after it find nobody.
+TEST_CASE("requests to several models are interleaved on one stream to Triton", "[.][aborts-triton]") {
   const auto target = Told("INFERWIRE_TRITON");
   if (!target) return;
   const auto server = ConnectTo(*target);
