@@ -655,12 +655,12 @@ TEST_CASE("thousands of small calls from many threads each get their own answer"
         std::vector<std::pair<std::size_t, Future<InferResult>>> flying;
         for (; flying.size() < 24 && done < calls; ++done) {
           const std::size_t image = (done * 7 + t * 5) % kImages;
-          flying.emplace_back(image, batcher.AsyncInfer(request(image)));
+          flying.emplace_back(image, batcher.AsyncInfer(request(image), {.timeout = absl::Minutes(1)}));
         }
         for (auto& [image, future] : flying) check(image, std::move(future).Get());
         if (done < calls) {
           const std::size_t image = (done++ + t) % kImages;
-          check(image, batcher.Infer(request(image)));
+          check(image, batcher.Infer(request(image), {.timeout = absl::Minutes(1)}));
         }
       }
     });
