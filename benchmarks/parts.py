@@ -180,7 +180,7 @@ def pools(quick):
         hedging = rounds(server, ["ours_call", "ours_hedged"], times // 4, 1, 3)
     part.data = {"instructions": n, "times": t, "recovery": recovery, "deadline": deadline, "hedging": hedging}
     part.calls(t | {f"{path}, 2 % slow": one for path, one in hedging.items()}, {})
-    part.table(["a pick of", "instructions"], [[name[4:-2], f"{value:.0f}"] for name, value in n.items()])
+    part.table(["a pick of so many targets", "instructions"], [[name[9:-2], f"{value:.0f}"] for name, value in n.items()])
     part.target("deadline, how late the latest of the calls ended, 64 in flight (ms)", deadline["max_us"] / 1000, 10)
     part.target("how long a server listens again before it is used, the longest of those measured (ms)",
                 recovery["max_us"] / 1000, 1000)

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Throughput of tensors by their size, for people who would rather look than read."""
+"""Draws throughput of tensors by their size, for people who would rather look than read.
+
+plot.py FILE.png: what the part of tensors measured, by "way/MiB", comes as JSON on the standard input.
+"""
+import json
+import sys
+
 import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -10,8 +16,8 @@ WAYS = {"send": [("raw_send", "raw stub"), ("ours_send", "inferwire, memory lent
         "echo": [("raw_echo", "raw stub"), ("ours_echo", "inferwire"), ("tcp_echo", "plain TCP")]}
 
 
-def plot(found, file):
-    """`found`: what the part of tensors measured, by "way/MiB"."""
+def main(file):
+    found = json.load(sys.stdin)
     sizes = sorted({int(name.split("/")[1]) for name in found})
     figure, axes = plt.subplots(1, len(WAYS), figsize=(12, 3.6), sharey=True)
     for axis, (kind, ways) in zip(axes, WAYS.items()):
@@ -26,3 +32,6 @@ def plot(found, file):
     axes[0].set(ylabel="GB/s", ylim=(0, None))
     figure.tight_layout()
     figure.savefig(file, dpi=150)
+
+
+main(sys.argv[1])
