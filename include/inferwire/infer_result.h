@@ -141,31 +141,26 @@ class InferResult {
 
   /// Adds an output of any datatype but BYTES, as its elements lie in memory: little-endian, row-major.
   void AddBytes(std::string name, DataType datatype, std::string bytes, Shape shape) {
-    const std::size_t width = ElementSize(datatype);
-    InferOutput output = Begin(std::move(name), datatype, std::move(shape), width == 0 ? 0 : bytes.size() / width);
-    if (width == 0 || bytes.size() % width != 0) {
-      return Refuse(absl::InvalidArgumentError(detail::Cat("output '", output.name_, "': ", bytes.size(),
-                                                           " bytes are no whole number of ", DataTypeName(datatype),
-                                                           " elements")));
+    if (datatype == DataType::kBytes) {
+      return Refuse(absl::InvalidArgumentError(
+          detail::Cat("output '", name, "': ", bytes.size(), " bytes are no whole number of BYTES elements")));
     }
-    if (datatype == DataType::kBool &&
-        std::any_of(bytes.begin(), bytes.end(), [](char c) { return c != 0 && c != 1; })) {
-      return Refuse(
-          absl::InvalidArgumentError(detail::Cat("output '", output.name_, "': a BOOL element is neither 0 nor 1")));
-    }
+    AddRaw(std::move(name), datatype, std::move(bytes), std::move(shape));
+  }
+
+  /// Adds an output of any datatype in the layout of InferOutput::chunks(), and keeps the bytes.
+  void AddRaw(std::string name, DataType datatype, std::string raw, Shape shape) {
     struct Kept {
       std::string bytes;
       detail::Pieces::Piece piece;
     };
-    const auto kept = std::make_shared<Kept>(Kept{std::move(bytes), {}});
+    const auto kept = std::make_shared<Kept>(Kept{std::move(raw), {}});
     kept->piece = std::as_bytes(std::span<const char>(kept->bytes));
-    if (!kept->bytes.empty()) Keep(output, detail::Pieces({&kept->piece, 1}));
-    output.owner_ = kept;
-    End(std::move(output));
+    const std::span<const detail::Pieces::Piece> pieces(&kept->piece, kept->bytes.empty() ? 0 : 1);
+    AddPieces(std::move(name), datatype, detail::Pieces(pieces), std::move(shape), kept);
   }
 
-  /// Adds an output of any datatype in the layout of InferOutput::chunks(). `owner` keeps the bytes, which are checked
-  /// first.
+  /// The same of bytes that `owner` keeps. They are checked first.
   void AddPieces(std::string name, DataType datatype, detail::Pieces raw, Shape shape,
                  std::shared_ptr<const void> owner) {
     const std::size_t width = ElementSize(datatype);

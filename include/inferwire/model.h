@@ -201,7 +201,7 @@ struct ModelOptions {
   /// one. Unset: as the contract says, which knows whether its servers' metadata can be relied on.
   std::optional<bool> check = std::nullopt;
   /// Whether Infer and AsyncInfer send their requests on one stream with others (for contracts that share streams),
-  /// which costs about half of a call each. Deadlines, cancellation, retries and errors are the same; the server's
+  /// which takes less time than a call each. Deadlines, cancellation, retries and errors are the same; the server's
   /// metadata is the stream's, and hedges are not sent. Calls whose options say what is sent beside the request
   /// (metadata, token, compression, parent) are calls of their own.
   bool over_stream = false;

@@ -105,19 +105,12 @@ class OpenInferenceCodec {
     auto* const begin = const_cast<std::uint8_t*>(small.begin());
     wire::Write out(begin);
     head(out);
-    if (large == 0) {
-      for (const InferInput& input : request.inputs()) {
-        if (input.placement().has_value()) continue;
-        wire::PutHead(out, kRawInputContents, *RawSize(input));
-        ForEachPart(input, [&](std::span<const std::byte> part, bool) { out.Raw(TextOf(part)); });
-      }
-      return wire::Payload(std::move(small));
-    }
     wire::Payload payload;
     std::size_t taken = 0;
     const auto take = [&] {
       const auto end = static_cast<std::size_t>(out.at() - begin);
-      if (end > taken) payload.Append(small.sub(taken, end));
+      // All of it at once, as usual, or a part.
+      if (end > taken) payload.Append(end - taken == total.size() ? std::move(small) : small.sub(taken, end));
       taken = end;
     };
     for (const InferInput& input : request.inputs()) {
@@ -620,11 +613,6 @@ class OpenInferenceCodec {
   static absl::Status AddStrings(const std::string& name, Shape shape, std::int64_t count, detail::Pieces contents,
                                  InferResult& result) {
     constexpr std::uint32_t kBytesContents = 8;
-    struct Kept {
-      std::string bytes;
-      detail::Pieces::Piece piece;
-    };
-    const auto kept = std::make_shared<Kept>();
     const auto for_each = [&](auto fn) {
       wire::PieceReader reader(contents);
       while (reader.Next()) {
@@ -643,17 +631,15 @@ class OpenInferenceCodec {
       return Broken(detail::Cat("output '", name, "': shape ", shape.ToString(), " holds ", count, " elements, but ",
                                 arrived, " were given"));
     }
-    kept->bytes.resize(size);
-    auto* to = reinterpret_cast<std::byte*>(kept->bytes.data());
+    std::string raw(size, '\0');
+    auto* to = reinterpret_cast<std::byte*>(raw.data());
     for_each([&](detail::Pieces element) {
       const auto length = static_cast<std::uint32_t>(element.size());  // a message has at most 2 GiB
       std::memcpy(to, &length, 4);
       element.CopyTo(to + 4);
       to += 4 + element.size();
     });
-    kept->piece = std::as_bytes(std::span<const char>(kept->bytes));
-    const std::span<const detail::Pieces::Piece> pieces(&kept->piece, size > 0 ? 1 : 0);
-    result.AddPieces(name, DataType::kBytes, detail::Pieces(pieces), std::move(shape), kept);
+    result.AddRaw(name, DataType::kBytes, std::move(raw), std::move(shape));
     return absl::OkStatus();
   }
 };
