@@ -58,6 +58,9 @@ class FutureSource : public virtual RefCounted {
 template <class T>
 class FutureState : public FutureSource {
  public:
+  FutureState() = default;
+  explicit FutureState(absl::StatusOr<T> result) : result_(std::move(result)) {}
+
   /// The future is gone: nothing of its owner's may run or be read when this returns.
   virtual void Abandon() {
     Forget();
@@ -82,12 +85,13 @@ class FutureState : public FutureSource {
   }
 
   void Set(absl::StatusOr<T> result) {
+    const Ref<FutureState> self(this);  // who waits may drop the future as soon as the lock is open
     std::unique_lock lock(mutex_);
     result_.emplace(std::move(result));
+    const bool dispatch = continuation_ != nullptr;
+    lock.unlock();        // first, or who wakes would wait again
     ready_.notify_all();  // also beside a continuation: whose owner goes may wait for what was lent
-    if (continuation_ == nullptr) return;
-    lock.unlock();
-    Dispatch();
+    if (dispatch) Dispatch();
   }
 
   bool Ready() {
@@ -332,7 +336,7 @@ inline Executor& AnyThread() {
 template <class T>
 class ReadyState final : public FutureState<T> {
  public:
-  explicit ReadyState(absl::StatusOr<T> result) { this->Set(std::move(result)); }
+  explicit ReadyState(absl::StatusOr<T> result) : FutureState<T>(std::move(result)) {}
   void CancelSource() override {}
   Executor& executor() override { return AnyThread(); }
 };

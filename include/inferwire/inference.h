@@ -8,6 +8,7 @@
 #include <absl/status/statusor.h>
 
 #include <concepts>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -35,13 +36,13 @@ class InferenceClient {
     return InferenceClient(*std::move(client));
   }
   /// Speaks C over a client that exists already.
-  explicit InferenceClient(Client client) : client_(std::move(client)) {
-    if constexpr (SharesStreams<C>) shared_ = detail::ShareStreams<C>(client_);
-  }
+  explicit InferenceClient(Client client) : client_(std::move(client)) {}
 
   /// A model by name; an empty version leaves it to the server. Nothing is asked of the server yet.
   Model<C> GetModel(std::string name, ModelOptions options = {}) const {
-    return Model<C>(client_, std::move(name), std::move(options), shared_);
+    detail::Ref<engine::Carrier> shared;
+    if constexpr (SharesStreams<C>) shared = shared_->template Get<C>(client_, name);
+    return Model<C>(client_, std::move(name), std::move(options), std::move(shared));
   }
   // A template, since compilers take `{.check = false, .over_stream = true}` for a std::string too.
   Model<C> GetModel(std::string name, std::convertible_to<std::string> auto&& version) const {
@@ -92,7 +93,7 @@ class InferenceClient {
 
  private:
   Client client_;
-  detail::Ref<engine::Carrier> shared_;
+  std::shared_ptr<detail::SharedStreams> shared_ = std::make_shared<detail::SharedStreams>();
 };
 
 }  // namespace v0

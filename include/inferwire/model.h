@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -151,6 +152,31 @@ template <class C>
 Ref<engine::Carrier> ShareStreams(const Client& client, bool once = false) {
   return client.Share(C::ModelStreamInfer::path(), ReadLabel<C>, once);
 }
+
+/// The streams of models, by name. Those of two models are not shared: servers need not be able to tell answers of
+/// different kinds apart that are ready at once (Triton 2.51 aborts where one model is decoupled and the other is not),
+/// and nobody waits for another model's answers.
+class SharedStreams {
+ public:
+  template <class C>
+  Ref<engine::Carrier> Get(const Client& client, const std::string& model) {
+    std::lock_guard lock(mutex_);
+    Ref<engine::Carrier>& carrier = carriers_[model];
+    if (!carrier) {
+      carrier = ShareStreams<C>(client);
+      if (carriers_.size() <= kMost) return carrier;
+      std::erase_if(carriers_, [&](const auto& entry) { return entry.first != model && entry.second->Unique(); });
+    }
+    return carrier;
+  }
+
+ private:
+  static constexpr std::size_t kMost = 100;  // before those that are not in use are forgotten
+
+  std::mutex mutex_;
+  std::map<std::string, Ref<engine::Carrier>> carriers_;
+};
+
 /// Whether a call sends headers of its own, which it cannot on a stream that others opened.
 inline bool HasOwnHeaders(const CallOptions& options) {
   return !options.metadata.empty() || options.token.has_value() || options.compression.has_value() ||
@@ -200,7 +226,7 @@ struct ModelOptions {
   /// Whether requests are held against the model's metadata before they are sent, which is asked for with the first
   /// one. Unset: as the contract says, which knows whether its servers' metadata can be relied on.
   std::optional<bool> check = std::nullopt;
-  /// Whether Infer and AsyncInfer send their requests on one stream with others (for contracts that share streams),
+  /// Whether Infer and AsyncInfer send their requests on one stream to each server (for contracts that share streams),
   /// which takes less time than a call each. Deadlines, cancellation, retries and errors are the same; the server's
   /// metadata is the stream's, and hedges are not sent. Calls whose options say what is sent beside the request
   /// (metadata, token, compression, parent) are calls of their own.
@@ -216,7 +242,7 @@ class Model {
  public:
   Model(Client client, std::string name, std::string version)
       : Model(std::move(client), std::move(name), ModelOptions{.version = std::move(version)}) {}
-  /// `shared`: where the model's requests travel together with those of others.
+  /// `shared`: where the model's requests travel together with those of other objects of this kind.
   Model(Client client, std::string name, ModelOptions options, detail::Ref<engine::Carrier> shared = {})
       : client_(std::move(client)), name_(std::move(name)), options_(std::move(options)), shared_(std::move(shared)) {
     if constexpr (SharesStreams<C>) {
@@ -263,9 +289,10 @@ class Model {
     return SendAsync(std::move(request), std::move(options));
   }
 
-  /// The results as a stream, for contracts that have one. Where the contract shares streams, requests of all models of
-  /// a client travel together on one; an error that the server tells of one request ends that alone. A request that is
-  /// given up cannot be called back from there: the stream is cancelled once nobody waits for anything on it. A call
+  /// The results as a stream, for contracts that have one. Where the contract shares streams, requests to one model of
+  /// a client travel together on one to each server; an error that the server tells of one request ends that alone. A
+  /// request that is given up cannot be called back from there: the stream is cancelled once nobody waits for anything
+  /// on it. A call
   /// whose options say what is sent beside the request (metadata, token, compression, parent) has a stream of its own,
   /// and cancelling it cancels the request.
   ResponseStream<InferResult> StreamInfer(InferRequest request, CallOptions options = {}) const

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -98,6 +99,13 @@ void CountUp(RawCall& call) {
 InferenceClient<OpenInference> Speak(const std::string& target, inferwire::ClientOptions options = {}) {
   return InferenceClient<OpenInference>(Connect(target, std::move(options)));
 }
+InferenceClient<OpenInference> SpeakTo(const std::vector<std::string>& targets,
+                                       inferwire::TargetOrder order = inferwire::TargetOrder::kBalanced) {
+  auto client =
+      inferwire::Client::Create({.targets = targets, .credentials = inferwire::Insecure(), .target_order = order});
+  REQUIRE(client.ok());
+  return InferenceClient<OpenInference>(*std::move(client));
+}
 Model<OpenInference> Unchecked(const InferenceClient<OpenInference>& client, bool over_stream = false) {
   return client.GetModel("m", {.check = false, .over_stream = over_stream});
 }
@@ -110,7 +118,7 @@ std::int32_t NumberOf(const InferResult& result) {
 
 }  // namespace
 
-TEST_CASE("requests of all models of a client travel on one stream, each with its own answers", "[shared_stream]") {
+TEST_CASE("requests to one model travel on one stream, each with its own answers", "[shared_stream]") {
   RawServer server([](RawCall& call) {
     Stream stream(call);
     std::vector<std::string> ids;
@@ -131,7 +139,7 @@ TEST_CASE("requests of all models of a client travel on one stream, each with it
   named.set_id("mine/with a slash");
   std::vector<ResponseStream<InferResult>> streams;
   streams.push_back(client.GetModel("a", {.check = false}).StreamInfer(Number(0)));
-  streams.push_back(client.GetModel("b", {.check = false}).StreamInfer(named));
+  streams.push_back(client.GetModel("a", {.check = false}).StreamInfer(named));
   streams.push_back(client.GetModel("a", {.check = false}).StreamInfer(Number(0)));
   for (std::int32_t i = 0; i < 3; ++i) {
     std::int32_t next = 1000 * i;
@@ -144,6 +152,43 @@ TEST_CASE("requests of all models of a client travel on one stream, each with it
   }
   CHECK(server.calls() == 1);
   CHECK(streams[0].stats().messages == 100);
+}
+
+TEST_CASE("models have a stream each, and their objects share it", "[shared_stream]") {
+  Event ended;
+  std::mutex mutex;
+  std::vector<std::set<std::string>> streams;
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    std::set<std::string> models;
+    while (const auto request = stream.Read()) {
+      models.insert(request->model_name());
+      stream.Answer(request->id(), 1, /*last=*/true);
+    }
+    std::lock_guard lock(mutex);
+    streams.push_back(models);
+    if (streams.size() == 2) ended.Set();
+  });
+  {
+    const auto client = Speak(server.target());
+    for (int i = 0; i < 3; ++i) {
+      for (const std::string name : {"decoupled", "ordinary"}) {
+        const auto model = client.GetModel(name, {.check = false, .over_stream = true});
+        CHECK(model.Infer(Number(i)).ok());
+        auto answers = client.GetModel(name, {.check = false}).StreamInfer(Number(i));
+        CHECK(answers.Read().has_value());
+        CHECK_FALSE(answers.Read().has_value());
+      }
+    }
+    CHECK(server.calls() == 2);
+    // Names that are not used any more are not remembered; those in use are.
+    const auto kept = client.GetModel("ordinary", {.check = false, .over_stream = true});
+    for (int i = 0; i < 1000; ++i) static_cast<void>(client.GetModel(std::to_string(i), {.check = false}));
+    CHECK(kept.Infer(Number(0)).ok());
+    CHECK(server.calls() == 2);
+  }
+  REQUIRE(ended.Wait());
+  for (const auto& models : streams) CHECK(models.size() == 1);
 }
 
 TEST_CASE("an error that the server tells of one request ends that alone, with a code", "[shared_stream]") {
@@ -389,6 +434,102 @@ TEST_CASE("unary inference travels on the stream with the same semantics", "[sha
   stop.request_stop();
   CHECK(std::move(cancelled).Get().status().code() == absl::StatusCode::kCancelled);
   CHECK(NumberOf(*model.Infer(Number(5))) == 6);
+}
+
+TEST_CASE("requests are spread over the servers as calls are, on a stream to each", "[shared_stream]") {
+  std::atomic<int> seen[2] = {0, 0};
+  const auto answer = [&](std::size_t which) {
+    return [&seen, which](RawCall& call) {
+      Stream stream(call);
+      while (const auto request = stream.Read()) {
+        ++seen[which];
+        stream.Answer(request->id(), 1, /*last=*/true);
+      }
+    };
+  };
+  RawServer first(answer(0)), second(answer(1));
+  const auto client = SpeakTo({first.target(), second.target()});
+  const auto model = Unchecked(client, /*over_stream=*/true);
+  std::vector<inferwire::Future<InferResult>> futures;
+  for (int i = 0; i < 400; ++i) futures.push_back(model.AsyncInfer(Number(i)));
+  for (auto& future : futures) CHECK(std::move(future).Get().ok());
+  CHECK(seen[0] >= 50);
+  CHECK(seen[1] >= 50);
+  CHECK(first.calls() == 1);
+  CHECK(second.calls() == 1);
+  for (const auto& target : client.client().Stats().targets) {
+    CHECK(target.in_flight == 1);  // the stream
+    CHECK(target.channels == 1);
+  }
+}
+
+TEST_CASE("what cannot reach one server travels to another, even if it may not run twice", "[shared_stream]") {
+  RawServer server(CountUp);
+  std::string gone;
+  {
+    RawServer short_lived(CountUp);
+    gone = short_lived.target();
+  }
+  const auto client = SpeakTo({gone, server.target()}, inferwire::TargetOrder::kPriority);
+  CallInfo info;
+  const auto result = Unchecked(client, /*over_stream=*/true).Infer(Number(1), {.idempotent = false, .info = &info});
+  CHECK(result.ok());
+  REQUIRE(info.attempts.size() == 2);
+  CHECK(info.attempts[0].target == gone);
+  CHECK(info.attempts[0].code == absl::StatusCode::kUnavailable);
+  CHECK(info.attempts[1].target == server.target());
+  // The first step of a sequence too: nothing was sent so far.
+  const auto other = SpeakTo({gone, server.target()}, inferwire::TargetOrder::kPriority);
+  auto sequence = Unchecked(other).Sequence(7);
+  CHECK(sequence.Step(Number(1)).ok());
+  CHECK(sequence.End(Number(1)).ok());
+}
+
+TEST_CASE("a server that refuses new requests is left alone, and its stream ends so that it can go",
+          "[shared_stream]") {
+  std::atomic<bool> draining{false};
+  std::atomic<int> refused{0};
+  Event ended;
+  RawServer first([&](RawCall& call) {
+    Stream stream(call);
+    while (const auto request = stream.Read()) {
+      if (draining) {
+        ++refused;
+        stream.Error(request->id(), "Server is stopping, has stopped accepting new inference requests");
+      } else {
+        stream.Answer(request->id(), 1, /*last=*/true);
+      }
+    }
+    ended.Set();
+  });
+  RawServer second(CountUp);
+  const auto client = SpeakTo({first.target(), second.target()}, inferwire::TargetOrder::kPriority);
+  const auto model = Unchecked(client, /*over_stream=*/true);
+  CHECK(model.Infer(Number(1)).ok());
+  CHECK(first.calls() == 1);
+  draining = true;
+  CallInfo info;
+  CHECK(model.Infer(Number(1), {.idempotent = false, .info = &info}).ok());
+  REQUIRE(info.attempts.size() == 2);
+  CHECK(info.attempts[0].code == absl::StatusCode::kUnavailable);
+  CHECK(info.attempts[1].target == second.target());
+  CHECK(ended.Wait());
+  for (int i = 0; i < 20; ++i) CHECK(model.Infer(Number(1), {.idempotent = false}).ok());
+  CHECK(refused < 10);
+}
+
+TEST_CASE("errors that a server tells of requests do not make it a bad server", "[shared_stream]") {
+  RawServer first([](RawCall& call) {
+    Stream stream(call);
+    while (const auto request = stream.Read()) stream.Error(request->id(), "no such thing");
+  });
+  RawServer second(CountUp);
+  const auto client = SpeakTo({first.target(), second.target()}, inferwire::TargetOrder::kPriority);
+  const auto model = Unchecked(client, /*over_stream=*/true);
+  for (int i = 0; i < 50; ++i) CHECK(model.Infer(Number(1)).status().code() == absl::StatusCode::kUnknown);
+  CHECK(first.calls() == 1);
+  CHECK(second.calls() == 0);
+  CHECK(client.client().Stats().targets.at(0).ejections == 0);
 }
 
 TEST_CASE("shutting a client down ends what travels on its streams", "[shared_stream]") {

@@ -60,17 +60,23 @@ enum class Verdict {
 
 class Pool;
 
-/// An attempt's place on a connection, from its pick to its verdict.
+/// How an attempt uses its target.
+enum class Use {
+  kCall,     ///< a call of its own, on a connection
+  kMessage,  ///< a message on a stream that is there already, or a call by itself
+};
+
+/// An attempt's place at a target, from its pick to its verdict.
 class Lease {
  public:
-  /// `channel` was entered for it.
-  Lease(Pool& pool, std::shared_ptr<Target> target, Channel& channel, bool timed, bool probe)
+  /// `channel` was entered for it; without one it is a message on some stream.
+  Lease(Pool& pool, std::shared_ptr<Target> target, Channel* channel, bool timed, bool probe)
       : pool_(&pool),
         target_(std::move(target)),
-        channel_(&channel),
+        channel_(channel),
         timed_(timed),
         probe_(probe),
-        warm_(channel.warm()) {
+        warm_(channel == nullptr || channel->warm()) {
     target_->attempts.fetch_add(1, std::memory_order_relaxed);
   }
   Lease(Lease&& other) noexcept
@@ -83,10 +89,14 @@ class Lease {
   Lease& operator=(Lease&&) = delete;
   ~Lease() { Return(Verdict::kNone, std::nullopt, TimePoint()); }
 
-  /// Until the verdict.
+  /// Of a call, until the verdict.
   Channel& channel() const { return *channel_; }
   const std::string& target() const { return target_->endpoint->target(); }
   const Target* id() const { return target_.get(); }
+  /// For another attempt there.
+  const std::shared_ptr<Target>& place() const { return target_; }
+  /// Its latency will tell more of connecting than of the target.
+  void set_cold() { warm_ = false; }
 
   /// The first verdict counts. `latency` where it tells how quick the target is.
   inline void Return(Verdict verdict, std::optional<absl::Duration> latency, TimePoint now);
@@ -97,7 +107,7 @@ class Lease {
   Channel* channel_;
   bool timed_;
   bool probe_;
-  bool warm_;  // else its latency tells more of connecting than of the target
+  bool warm_;
 };
 
 /// A client's targets. Safe from any thread; Pick takes no lock.
@@ -115,10 +125,9 @@ class Pool {
   /// `avoid`: the target that was tried last, which is only tried again where there is no other. `random` gives what is
   /// uniform in [0, 1). `timed`: whether its latency will be told.
   template <class Draw>
-  Lease Pick(const Target* avoid, TimePoint now, Draw random, bool timed = true) {
+  Lease Pick(const Target* avoid, TimePoint now, Draw random, bool timed = true, Use use = Use::kCall) {
     const auto take = [&](const std::shared_ptr<Target>& target, bool half_open) {
-      const bool several = target->endpoint->active() > 1;
-      return Lease(*this, target, target->endpoint->Enter(several ? random() : 0, now, timed), timed, half_open);
+      return Take(target, now, random, timed, use, half_open);
     };
     const Reading reading(*this);
     const List& list = reading.list();
@@ -167,6 +176,20 @@ class Pool {
     std::size_t any = Index(random(), list.size());
     if (list[any].get() == avoid) any = (any + 1) % list.size();
     return take(list[any], false);
+  }
+
+  /// The same for a target that is given.
+  template <class Draw>
+  Lease Take(const std::shared_ptr<Target>& target, TimePoint now, Draw& random, bool timed, Use use,
+             bool probe = false) {
+    Endpoint& endpoint = *target->endpoint;
+    Channel* channel = nullptr;
+    if (use == Use::kCall) {
+      channel = &endpoint.Enter(endpoint.active() > 1 ? random() : 0, now, timed);
+    } else {
+      endpoint.load().Begin(timed);
+    }
+    return Lease(*this, target, channel, timed, probe);
   }
 
   /// New targets in place of the old ones; those that stay keep what is known of them. Calls in flight go on.
@@ -294,10 +317,14 @@ inline void Lease::Return(Verdict verdict, std::optional<absl::Duration> latency
   if (pool == nullptr) return;
   Target& target = *target_;
   Load& load = target.endpoint->load();
-  if (verdict == Verdict::kAnswered || verdict == Verdict::kUnreached) {
-    channel_->set_warm(verdict == Verdict::kAnswered);
+  if (channel_ == nullptr) {
+    load.End(timed_);
+  } else {
+    if (verdict == Verdict::kAnswered || verdict == Verdict::kUnreached) {
+      channel_->set_warm(verdict == Verdict::kAnswered);
+    }
+    target.endpoint->Leave(*channel_, timed_);
   }
-  target.endpoint->Leave(*channel_, timed_);
   target.ended.fetch_add(1, std::memory_order_relaxed);
   if (verdict == Verdict::kFailed || verdict == Verdict::kUnreached) {
     target.failures.fetch_add(1, std::memory_order_relaxed);

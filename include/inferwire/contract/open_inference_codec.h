@@ -201,7 +201,7 @@ class OpenInferenceCodec {
     if (says("unknown model") || says("is not found") || says("has no available versions")) {
       code = absl::StatusCode::kNotFound;
     } else if (says("is not ready") || says("Exceeds maximum queue size") || says("Server exiting") ||
-               says("timeout expired") || says("unavailable")) {
+               says("has stopped accepting new inference requests") || says("timeout expired") || says("unavailable")) {
       code = absl::StatusCode::kUnavailable;
     } else if (says("unexpected") || says("expected") || says("invalid") || says("must ") || says("missing") ||
                says("expects")) {

@@ -21,6 +21,8 @@ class RefCounted {
   RefCounted& operator=(const RefCounted&) = delete;
   virtual ~RefCounted() = default;
 
+  /// Whether there is one reference: nobody else can make another then.
+  bool Unique() const noexcept { return count_.load(std::memory_order_acquire) == 1; }
   void AddRef() noexcept { count_.fetch_add(1, std::memory_order_relaxed); }
   void Release() noexcept {
     if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;

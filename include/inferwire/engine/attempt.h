@@ -68,6 +68,11 @@ class Attempt {
   }
   /// Whether it provably never reached a server.
   virtual bool NeverReached(absl::StatusCode /*code*/) const { return false; }
+  /// Whether such an end is the server's fault, or that of the way to it, and not the request's.
+  virtual bool ServerFailed(absl::StatusCode code) const {
+    return code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kUnknown ||
+           code == absl::StatusCode::kInternal;
+  }
 
   int number() const { return number_; }
   TimePoint started() const { return started_; }

@@ -65,6 +65,9 @@ class Call : public TimerOwner, public Cancellable {
     /// Where the request travels on a stream with others, and its id there.
     detail::Ref<Carrier> carrier = {};
     std::string id = {};
+    /// The only target that it may go to, where it is a stream that carries others there: it is for them to say how the
+    /// target answers.
+    std::shared_ptr<channel::Target> target = nullptr;
   };
 
   /// Starts the call, or ends it at once with `ready` if that is an error: bad input ends as every call does.
@@ -166,7 +169,11 @@ class Call : public TimerOwner, public Cancellable {
   virtual Attempt* NewAttempt(int number, TimePoint now, TimePoint due) = 0;
   /// A target for it.
   channel::Lease PickTarget(TimePoint now) {
-    channel::Lease lease = engine_->pool().Pick(last_target_, now, [this] { return engine_->Random(); }, Timed());
+    auto random = [this] { return engine_->Random(); };
+    const channel::Use use = spec_.carrier ? channel::Use::kMessage : channel::Use::kCall;
+    const std::shared_ptr<channel::Target> only = spec_.carrier ? spec_.carrier->OnlyTarget() : spec_.target;
+    channel::Lease lease = only != nullptr ? engine_->pool().Take(only, now, random, Timed(), use)
+                                           : engine_->pool().Pick(last_target_, now, random, Timed(), use);
     last_target_ = lease.id();
     return lease;
   }
@@ -197,6 +204,8 @@ class Call : public TimerOwner, public Cancellable {
   TimePoint started() const { return started_; }
   channel::Channel::Stub& StubOf(channel::Channel& channel) const { return channel.stub(idempotent_, lends()); }
   const std::string& sent_token() const { return sent_token_; }
+  /// Whether an attempt that failed had, for all that is known, reached a server.
+  bool reached_server() const { return reached_server_; }
   /// Whether the request refers to memory of the caller's.
   bool lends() const { return static_cast<bool>(lends_); }
   const auto& running() const { return running_; }
@@ -223,7 +232,8 @@ class Call : public TimerOwner, public Cancellable {
       if (!OnFailure(lock, attempt, std::move(status), /*over=*/true)) loop_.Arm(timer_, plan_->due());
       return;
     }
-    const absl::Duration latency = Settle(attempt, channel::Verdict::kAnswered, status, std::nullopt);
+    const channel::Verdict verdict = spec_.target == nullptr ? channel::Verdict::kAnswered : channel::Verdict::kNone;
+    const absl::Duration latency = Settle(attempt, verdict, status, std::nullopt);
     if (hedge_ != nullptr && hedge_->percentile.has_value()) engine_->Latencies(spec_.path).Add(latency);
     if (telling_) attempt.TellMetadata(info_);
     running_.erase(Find(attempt.number()));
@@ -389,9 +399,11 @@ class Call : public TimerOwner, public Cancellable {
     }
     failure.retryable = !Committed() && !wire::MessageTooLarge(status) && (timed_out || Retryable(status));
     const bool draining = over && spec_.draining != nullptr && spec_.draining(status) && engine_->pool().size() > 1;
-    const channel::Verdict verdict = !failure.reached_server                           ? channel::Verdict::kUnreached
-                                     : out_of_time || draining || ServerFailed(status) ? channel::Verdict::kFailed
-                                                                                       : channel::Verdict::kAnswered;
+    const bool failed = out_of_time || draining || attempt.ServerFailed(status.code());
+    const channel::Verdict verdict = !failure.reached_server ? channel::Verdict::kUnreached
+                                     : failed                ? channel::Verdict::kFailed
+                                                             : channel::Verdict::kAnswered;
+    reached_server_ = reached_server_ || failure.reached_server;
     if (draining) {
       failure.retryable = !Committed();
       failure.reached_server = false;  // none that would have begun
@@ -419,10 +431,6 @@ class Call : public TimerOwner, public Cancellable {
     return policy.retry_if ? policy.retry_if(status) : policy.retryable_codes.contains(status.code());
   }
 
-  static bool ServerFailed(const absl::Status& status) {
-    return status.code() == absl::StatusCode::kUnavailable || status.code() == absl::StatusCode::kUnknown ||
-           status.code() == absl::StatusCode::kInternal;
-  }
   static absl::Status AnsweredElsewhere() { return absl::CancelledError("another attempt answered first"); }
 
   void GiveUp(Attempt& attempt, channel::Verdict verdict, const absl::Status& status) {
@@ -472,6 +480,7 @@ class Call : public TimerOwner, public Cancellable {
   const channel::Target* last_target_ = nullptr;  // only compared
   absl::Status cancelled_;
   std::string sent_token_;
+  bool reached_server_ = false;
   bool telling_ = false;  // somebody wants to know, also of a success
   CallInfo info_;
   std::unique_ptr<CallObserver> observer_;

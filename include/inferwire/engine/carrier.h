@@ -35,8 +35,11 @@ struct Label {
 /// One stream that carries requests. Its functions are called under the lock of the rider's call.
 class Carriage : public virtual detail::RefCounted {
  public:
-  virtual std::string target() const = 0;
   virtual std::string peer() const = 0;
+  /// Whether something came by it already.
+  virtual bool warm() const = 0;
+  /// Takes no new riders, and goes with the last that is there: the server is not up to more.
+  virtual void Retire() = 0;
   /// The rider is of no interest any more, and may end here.
   virtual void Leave(Rider& rider) = 0;
   /// Whether the rider's reader should be waited for, and whether it waits. The stream is read on while somebody waits.
@@ -44,12 +47,15 @@ class Carriage : public virtual detail::RefCounted {
   virtual void SetHungry(Rider& rider, bool hungry) = 0;
 };
 
-/// Opens streams as they are needed.
+/// Opens streams as they are needed, one to a target.
 class Carrier : public virtual detail::RefCounted {
  public:
-  /// Sends the request on a stream that is open, or opens one. Under the lock of the rider's call; nothing comes back
-  /// before that is released.
-  virtual detail::Ref<Carriage> Board(std::shared_ptr<Rider> rider, const wire::Payload& request) = 0;
+  /// Where all must go, if there is such a target.
+  virtual std::shared_ptr<channel::Target> OnlyTarget() = 0;
+  /// Sends the request on a stream to the target that is open, or opens one. Under the lock of the rider's call;
+  /// nothing comes back before that is released.
+  virtual detail::Ref<Carriage> Board(std::shared_ptr<Rider> rider, const std::shared_ptr<channel::Target>& target,
+                                      const wire::Payload& request) = 0;
 };
 
 /// An attempt that is a request on a shared stream. It belongs to the carriage until its last message, or until it
@@ -57,23 +63,41 @@ class Carrier : public virtual detail::RefCounted {
 class Rider : public Attempt {
  public:
   /// `id` is the one in the request.
-  Rider(TimerOwner& call, detail::Ref<Carrier> carrier, std::string id, const wire::Payload& request, int number,
-        TimePoint now, TimePoint due)
-      : Attempt(call, number, now, due), carrier_(std::move(carrier)), id_(std::move(id)), request_(request) {}
+  Rider(TimerOwner& call, channel::Lease lease, detail::Ref<Carrier> carrier, std::string id,
+        const wire::Payload& request, int number, TimePoint now, TimePoint due)
+      : Attempt(call, number, now, due),
+        lease_(std::move(lease)),
+        carrier_(std::move(carrier)),
+        id_(std::move(id)),
+        request_(request) {}
 
   void Start() override {
-    carriage_ = carrier_->Board(std::shared_ptr<Rider>(this), request_);
-    target_ = carriage_->target();
+    carriage_ = carrier_->Board(std::shared_ptr<Rider>(this), lease_.place(), request_);
+    if (!carriage_->warm()) lease_.set_cold();
   }
   void Abandon() override {
     const detail::Ref<Carriage> carriage = carriage_;  // this may end
     carriage->Leave(*this);
   }
-  const std::string& target() const override { return target_; }
+  const std::string& target() const override { return lease_.target(); }
   std::string peer() const override { return carriage_ ? carriage_->peer() : std::string(); }
   std::vector<ErrorDetail> details() const override { return details_; }
-  /// The stream judges its target itself.
-  void Judge(channel::Verdict, std::optional<absl::Duration>, TimePoint) override {}
+  /// What ends a stream is one failure, however many were on it, and the stream tells of it.
+  void Judge(channel::Verdict verdict, std::optional<absl::Duration> latency, TimePoint now) override {
+    if (verdict == channel::Verdict::kFailed) {
+      if (broken_) {
+        verdict = channel::Verdict::kNone;
+      } else {
+        carriage_->Retire();
+      }
+    }
+    lease_.Return(verdict, latency, now);
+  }
+  bool NeverReached(absl::StatusCode code) const override {
+    return broken_ && !reached_ && code == absl::StatusCode::kUnavailable;
+  }
+  /// An error that the server tells of one request is that request's, whatever its code: most have none of their own.
+  bool ServerFailed(absl::StatusCode) const override { return broken_; }
 
   const std::string& id() const { return id_; }
 
@@ -82,8 +106,12 @@ class Rider : public Attempt {
   virtual void OnMessage(wire::Reply&& message, const Label& label) = 0;
   /// The stream ended before the request did.
   virtual void OnBroken(const absl::Status& status) = 0;
-  /// What the server said of that end. Before OnBroken.
-  void set_details(std::vector<ErrorDetail> details) { details_ = std::move(details); }
+  /// What the server said of that end, and whether the stream had reached it. Before OnBroken.
+  void set_broken(std::vector<ErrorDetail> details, bool reached) {
+    details_ = std::move(details);
+    broken_ = true;
+    reached_ = reached;
+  }
 
   // The carriage's own, under its lock, once it has boarded.
   bool is_full = false;
@@ -93,12 +121,14 @@ class Rider : public Attempt {
   const detail::Ref<Carriage>& carriage() const { return carriage_; }
 
  private:
+  channel::Lease lease_;
   const detail::Ref<Carrier> carrier_;
   const std::string id_;
   const wire::Payload& request_;  // of the call
   detail::Ref<Carriage> carriage_;
-  std::string target_;
   std::vector<ErrorDetail> details_;
+  bool broken_ = false;
+  bool reached_ = false;
 };
 
 }  // namespace engine

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One bidirectional call that carries the requests of many, opened when it is needed and closed when it is not.
+// Bidirectional calls that carry the requests of many, one to a target, opened when they are needed and closed when
+// they are not.
 #ifndef INFERWIRE_ENGINE_SHARED_STREAM_H_
 #define INFERWIRE_ENGINE_SHARED_STREAM_H_
 
@@ -8,6 +9,7 @@
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -17,13 +19,16 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/channel/pool.h"
 #include "inferwire/clock.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/text.h"
+#include "inferwire/engine/call.h"
 #include "inferwire/engine/carrier.h"
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/engine/stream.h"
+#include "inferwire/policy/retry.h"
 #include "inferwire/status.h"
 #include "inferwire/wire/message.h"
 
@@ -31,45 +36,73 @@ namespace inferwire {
 inline namespace v0 {
 namespace engine {
 
-/// Carries requests on a stream of their contract's. Requests that are given up cannot be called back one by one, so
-/// the stream that carries one takes no new requests, and is cancelled as soon as nobody waits for anything on it: the
-/// server then stops working for nobody. Safe from any thread.
+/// Carries requests on streams of their contract's, one to each target. Requests that are given up cannot be called
+/// back one by one, so the stream that carries one takes no new requests, and is cancelled as soon as nobody waits for
+/// anything on it: the server then stops working for nobody. Safe from any thread.
 class SharedStream final : public Carrier {
  public:
   /// What a message says to the stream; an error where it cannot be understood, which ends the stream.
   using ReadLabel = absl::StatusOr<Label> (*)(wire::Reply& message);
 
-  /// `path` lives as long as the process. `once`: what is sent must arrive on one stream, and when that is gone,
-  /// nothing can be sent any more.
+  /// `path` lives as long as the process. `once`: what is sent must arrive on one stream, and when one is gone that had
+  /// reached a server, nothing can be sent any more.
   SharedStream(std::shared_ptr<Engine> engine, const std::string& path, ReadLabel read_label, bool once = false)
       : engine_(std::move(engine)), path_(path), read_label_(read_label), once_(once) {}
   ~SharedStream() override {
-    if (line_) line_->Close();
+    for (const auto& line : lines_) line->Close();
   }
 
-  detail::Ref<Carriage> Board(std::shared_ptr<Rider> rider, const wire::Payload& request) override {
+  std::shared_ptr<channel::Target> OnlyTarget() override {
+    if (!once_) return nullptr;
     std::lock_guard lock(mutex_);
-    if (!line_ || !line_->Board(rider, request, once_)) {
-      line_ = detail::MakeRef<Line>(engine_, path_, read_label_, /*stays=*/once_);
-      line_->Board(std::move(rider), request, /*at_any_rate=*/true);
+    return lines_.empty() || lines_.front()->Unreached() ? nullptr : lines_.front()->target();
+  }
+  detail::Ref<Carriage> Board(std::shared_ptr<Rider> rider, const std::shared_ptr<channel::Target>& target,
+                              const wire::Payload& request) override {
+    std::lock_guard lock(mutex_);
+    if (once_) std::erase_if(lines_, [](const auto& line) { return line->Unreached(); });
+    for (const auto& line : lines_) {
+      if ((once_ || line->target() == target) && line->Board(rider, request, /*at_any_rate=*/once_)) return line;
     }
-    return line_;
+    std::erase_if(lines_, [](const auto& line) { return line->Retired(); });
+    const auto& line = lines_.emplace_back(detail::MakeRef<Line>(engine_, target, path_, read_label_, once_));
+    line->Board(std::move(rider), request, /*at_any_rate=*/true);
+    return line;
   }
 
  private:
-  // One call. What its stream brings is handed out by the thread that turns the loop, which holds no lock meanwhile:
-  // the riders have their own. Theirs come before ours, and ours before the stream's.
+  // One call, to one target; its riders try again, not it. What its stream brings is handed out by the thread that
+  // turns the loop, which holds no lock meanwhile: the riders have their own. Theirs come before ours, and ours before
+  // the stream's.
   class Line final : public Carriage, public TimerOwner {
    public:
     /// `stays`: also while nothing is on it.
-    Line(const std::shared_ptr<Engine>& engine, const std::string& path, ReadLabel read_label, bool stays)
-        : read_label_(read_label),
+    Line(const std::shared_ptr<Engine>& engine, std::shared_ptr<channel::Target> target, const std::string& path,
+         ReadLabel read_label, bool stays)
+        : target_(std::move(target)),
+          read_label_(read_label),
           stays_(stays),
           loop_(engine->AsyncLoop()),
           pump_timer_(*this),
           idle_timer_(*this),
-          stream_(detail::MakeRef<StreamCall>(engine, loop_, Call::Spec{path, {}, {}, absl::InfiniteDuration()},
+          stream_(detail::MakeRef<StreamCall>(engine, loop_,
+                                              Call::Spec{.path = path,
+                                                         .request = {},
+                                                         .options = {.retry = RetryPolicy{.max_attempts = 1}},
+                                                         .timeout = absl::InfiniteDuration(),
+                                                         .target = target_},
                                               StreamCall::Terms{.form = StreamCall::Form::kOpen})) {}
+
+    const std::shared_ptr<channel::Target>& target() const { return target_; }
+    bool Retired() {
+      std::lock_guard lock(mutex_);
+      return retired_;
+    }
+    /// Whether it is gone without having reached a server.
+    bool Unreached() {
+      std::lock_guard lock(mutex_);
+      return unreached_;
+    }
 
     /// False, and nothing is done, where the stream takes no more; `at_any_rate` the rider is told instead.
     bool Board(std::shared_ptr<Rider> rider, const wire::Payload& request, bool at_any_rate) {
@@ -81,6 +114,7 @@ class SharedStream final : public Carrier {
       }
       const bool sent = !retired_ && stream_->WriteBeyond(request);
       if (!sent) {
+        retired_ = true;
         if (!at_any_rate) return false;
         doomed_ = true;
         loop_.Arm(pump_timer_, TimePoint::min());
@@ -92,8 +126,12 @@ class SharedStream final : public Carrier {
     }
     void Close() { stream_->Cancel(absl::CancelledError("nobody uses the stream any more")); }
 
-    std::string target() const override { return stream_->Target(); }
     std::string peer() const override { return stream_->Peer(); }
+    bool warm() const override { return warm_.load(std::memory_order_relaxed); }
+    void Retire() override {
+      std::lock_guard lock(mutex_);
+      if (!std::exchange(retired_, true)) EndIfDue();
+    }
     void Leave(Rider& rider) override {
       std::shared_ptr<Rider> gone;
       std::lock_guard lock(mutex_);
@@ -113,7 +151,8 @@ class SharedStream final : public Carrier {
       idle_armed_ = false;
       if (!riders_.empty() || retired_) return;
       if (Now() >= idle_since_ + kIdle) {
-        Retire();
+        retired_ = true;
+        EndIfDue();
       } else {
         ArmIdle();
       }
@@ -146,9 +185,9 @@ class SharedStream final : public Carrier {
       hungry_ -= rider->is_hungry;
       return rider;
     }
-    void Retire() {
-      retired_ = true;
-      stream_->WritesDone().IgnoreError();  // it has ended then
+    // Nobody comes any more, and nothing is expected.
+    void EndIfDue() {
+      if (riders_.empty() && abandoned_.empty()) stream_->WritesDone().IgnoreError();  // it has ended then
     }
     void ArmIdle() {
       if (!std::exchange(idle_armed_, true)) loop_.Arm(idle_timer_, idle_since_ + kIdle);
@@ -198,6 +237,7 @@ class SharedStream final : public Carrier {
 
     void Route(wire::Reply message) {
       const absl::StatusOr<Label> label = read_label_(message);
+      warm_.store(true, std::memory_order_relaxed);
       if (!label.ok()) return stream_->Fail(label.status());
       std::shared_ptr<Rider> rider;
       {
@@ -214,7 +254,7 @@ class SharedStream final : public Carrier {
         }
         if (riders_.empty() && abandoned_.empty()) {
           if (retired_) {
-            Retire();
+            EndIfDue();
           } else if (!stays_) {
             idle_since_ = Now();
             ArmIdle();
@@ -226,10 +266,12 @@ class SharedStream final : public Carrier {
     }
 
     void Break(const absl::Status& status) {
+      const bool reached = status.ok() || warm() || stream_->ReachedServer();
       Riders riders;
       {
         std::lock_guard lock(mutex_);
         retired_ = true;
+        unreached_ = !reached;
         riders.swap(riders_);
         full_ = hungry_ = 0;
         loop_.Disarm(idle_timer_);
@@ -243,11 +285,12 @@ class SharedStream final : public Carrier {
                                     ? absl::Status(status.code(), status.message())
                                     : absl::Status(status.code(), info.attempts.back().message);
       for (const auto& [id, rider] : riders) {
-        rider->set_details(info.details);
+        rider->set_broken(info.details, reached);
         rider->OnBroken(said);
       }
     }
 
+    const std::shared_ptr<channel::Target> target_;
     const ReadLabel read_label_;
     const bool stays_;
     Loop& loop_;
@@ -259,9 +302,11 @@ class SharedStream final : public Carrier {
     int full_ = 0;                               // riders whose reader should be waited for
     int hungry_ = 0;                             // and those that wait
     TimePoint idle_since_;
+    std::atomic<bool> warm_{false};
     bool opened_ = false;
     bool retired_ = false;  // takes no new riders
-    bool doomed_ = false;   // has one that cannot be sent
+    bool unreached_ = false;
+    bool doomed_ = false;  // has one that cannot be sent
     bool paused_ = false;
     bool pumping_ = false;
     bool pump_again_ = false;
@@ -273,7 +318,7 @@ class SharedStream final : public Carrier {
   const ReadLabel read_label_;
   const bool once_;
   std::mutex mutex_;
-  detail::Ref<Line> line_;
+  std::vector<detail::Ref<Line>> lines_;
 };
 
 }  // namespace engine

@@ -156,13 +156,14 @@ class StreamCall : public Call {
     return StatsLocked();
   }
   /// Of the attempt that runs, empty where there is none.
-  std::string Target() {
-    std::lock_guard lock(mutex_);
-    return running().empty() ? std::string() : running().front()->target();
-  }
   std::string Peer() {
     std::lock_guard lock(mutex_);
     return running().empty() ? std::string() : running().front()->peer();
+  }
+  /// Whether, once the call has ended with an error, it had reached a server for all that is known.
+  bool ReachedServer() {
+    std::lock_guard lock(mutex_);
+    return reached_server();
   }
   /// The server's, once a message has come or the call has ended; of the attempt that gave it.
   Metadata InitialMetadata() {
@@ -355,7 +356,7 @@ class StreamCall : public Call {
   class Ride final : public Rider {
    public:
     Ride(StreamCall& call, int number, TimePoint now, TimePoint due)
-        : Rider(call, call.spec_.carrier, call.spec_.id, call.spec_.request, number, now, due) {}
+        : Rider(call, call.PickTarget(now), call.spec_.carrier, call.spec_.id, call.spec_.request, number, now, due) {}
 
     void Start() override {
       Rider::Start();

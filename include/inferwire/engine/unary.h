@@ -56,7 +56,7 @@ class UnaryCall : public Call {
   class Ride final : public Rider {
    public:
     Ride(UnaryCall& call, int number, TimePoint now, TimePoint due)
-        : Rider(call, call.spec_.carrier, call.spec_.id, call.spec_.request, number, now, due) {
+        : Rider(call, call.PickTarget(now), call.spec_.carrier, call.spec_.id, call.spec_.request, number, now, due) {
       is_hungry = true;
     }
     void OnMessage(wire::Reply&& message, const Label& label) override {
