@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The contract that servers in other languages keep, and what the client sees of them. Run by
-// tests/interop/languages/run, which names a server's program by INFERWIRE_LANGUAGE_SERVER.
+// tests/interop/servers/run, which names a server's program by INFERWIRE_LANGUAGE_SERVER.
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -41,7 +41,7 @@ namespace {
 /// None where no server is named: then there is nothing to test.
 const char* Program() {
   const char* const program = std::getenv("INFERWIRE_LANGUAGE_SERVER");
-  if (program == nullptr) WARN("skipped: INFERWIRE_LANGUAGE_SERVER names no program; tests/interop/languages/run does");
+  if (program == nullptr) WARN("skipped: INFERWIRE_LANGUAGE_SERVER names no program; tests/interop/servers/run does");
   return program;
 }
 

@@ -3,8 +3,8 @@
 
 import os
 
-from servers import cache
-from servers.process import Place, answers, free_port
+from recipes import cache
+from recipes.process import Place, answers, free_port
 
 ENVOY = "1.40.0"
 TOXIPROXY = "2.12.0"

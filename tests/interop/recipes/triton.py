@@ -5,8 +5,8 @@ import shutil
 import subprocess
 import sys
 
-from servers import cache
-from servers.process import Place, answers, free_port
+from recipes import cache
+from recipes.process import Place, answers, free_port
 
 VERSION = "2.51.0"
 WHEEL = "nvidia-pytriton==0.7.0"

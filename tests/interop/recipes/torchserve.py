@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TorchServe, whose Open Inference service lives in a package of its own; its torch is Debian's."""
 
-from servers import cache
-from servers.process import Place, answers, free_port, listens
+from recipes import cache
+from recipes.process import Place, answers, free_port, listens
 
 VERSION = "0.12.0"
 HANDLER = cache.MODELS / "torchserve/handler.py"

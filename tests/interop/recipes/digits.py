@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """scikit-learn's digits, learned once by the scikit-learn of a server's own environment."""
 
-from servers import cache
+from recipes import cache
 
 LEARN = cache.MODELS / "digits.py"
 

@@ -4,24 +4,18 @@
 use std::{collections::HashMap, future::pending, pin::Pin, sync::Arc, sync::Mutex, time::Duration};
 use async_stream::try_stream;
 use inference_server::{Inference, InferenceServer};
-use tokio::{net::TcpListener, signal::unix, sync::watch};
+use tokio::{net::TcpListener, signal::unix};
 use tokio_stream::{wrappers::TcpListenerStream, Stream, StreamExt};
-use tonic::codec::CompressionEncoding::Gzip;
-use tonic::{Code, Request as In, Response as Out, Status, Streaming};
+use tokio_util::sync::CancellationToken;
+use tonic::{codec::CompressionEncoding::Gzip, Code, Request as In, Response as Out, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 tonic::include_proto!("inference");
 
 type Answers = Pin<Box<dyn Stream<Item = Result<Response, Status>> + Send>>;
 
-/// By the request's id: whether the slow call has ended.
+/// By the request's id: cancelled when the slow call has ended.
 #[derive(Clone, Default)]
-struct Server(Arc<Mutex<HashMap<String, watch::Sender<bool>>>>);
-
-/// Dropped with its call.
-struct Ending(watch::Sender<bool>);
-impl Drop for Ending {
-    fn drop(&mut self) { self.0.send_replace(true); }
-}
+struct Server(Arc<Mutex<HashMap<String, CancellationToken>>>);
 
 fn echo(r: &Request, output: Vec<f32>) -> Response {
     Response { output, shape: r.shape.clone(), text: r.text.clone(), model: "echo".into(), id: r.id.clone() }
@@ -36,36 +30,29 @@ fn time_left<T>(request: &In<T>) -> f32 {
 }
 
 impl Server {
-    fn ended(&self, id: &str) -> watch::Sender<bool> {
-        self.0.lock().unwrap().entry(id.into()).or_insert_with(|| watch::channel(false).0).clone()
-    }
-    fn answer(&self, r: Request, left: f32) -> Answers {
-        let ended = self.ended(if r.model == "seen" { &r.text } else { &r.id });
+    fn answer(&self, left: f32, r: Request) -> Answers {
+        let id = if r.model == "seen" { &r.text } else { &r.id };
+        let ended = self.0.lock().unwrap().entry(id.clone()).or_default().clone();
         Box::pin(try_stream! {
-            match r.model.as_str() {
-                "fail" => {
-                    let mut details = ErrorDetails::with_bad_request_violation("text", "asks for a failure");
-                    details.set_error_info("ASKED", "inference", [("by".to_string(), "rust".to_string())]);
-                    details.set_retry_info(Some(Duration::from_millis(1500)));
-                    Err(Status::with_error_details(Code::InvalidArgument, r.text.clone(), details))?;
-                }
-                "slow" => {
-                    let _ending = Ending(ended);
-                    yield echo(&r, vec![left]);
-                    pending::<()>().await;
-                }
-                "seen" => { ended.subscribe().wait_for(|over| *over).await.unwrap(); }
-                _ => {}
+            if r.model == "fail" {
+                let mut details = ErrorDetails::with_bad_request_violation("text", "asks for a failure");
+                details.set_error_info("ASKED", "inference", [("by".to_string(), "rust".to_string())]);
+                details.set_retry_info(Some(Duration::from_millis(1500)));
+                Err(Status::with_error_details(Code::InvalidArgument, r.text.clone(), details))?;
+            }
+            if r.model == "slow" {
+                let _ending = ended.drop_guard();
+                yield echo(&r, vec![left]);
+                pending::<()>().await;
+            } else if r.model == "seen" {
+                ended.cancelled().await;
             }
             yield echo(&r, r.input.clone());
         })
     }
-    async fn one(&self, r: Request, left: f32) -> Result<Out<Response>, Status> {
-        let slow = r.model == "slow";
-        let mut answers = self.answer(r, left);
-        let reply = answers.next().await.unwrap()?;
-        if slow { answers.next().await; }
-        Ok(Out::new(reply))
+    async fn one(&self, left: f32, r: Request) -> Result<Out<Response>, Status> {
+        let replies: Vec<_> = self.answer(left, r).collect::<Result<_, _>>().await?;
+        Ok(Out::new(replies.into_iter().next().unwrap()))
     }
 }
 
@@ -75,13 +62,12 @@ impl Inference for Server {
     type ConverseStream = Answers;
 
     async fn run_inference(&self, request: In<Request>) -> Result<Out<Response>, Status> {
-        let left = time_left(&request);
-        self.one(request.into_inner(), left).await
+        self.one(time_left(&request), request.into_inner()).await
     }
     async fn stream_inference(&self, request: In<Request>) -> Result<Out<Answers>, Status> {
         let (left, r) = (time_left(&request), request.into_inner());
         let pieces: Vec<_> = r.input.iter().map(|&number| Ok(echo(&r, vec![number]))).collect();
-        Ok(Out::new(Box::pin(tokio_stream::iter(pieces).chain(self.answer(r, left)))))
+        Ok(Out::new(Box::pin(tokio_stream::iter(pieces).chain(self.answer(left, r)))))
     }
     async fn upload_inference(&self, request: In<Streaming<Request>>) -> Result<Out<Response>, Status> {
         let (left, mut requests, mut merged) = (time_left(&request), request.into_inner(), Request::default());
@@ -89,13 +75,13 @@ impl Inference for Server {
             let input = [merged.input, r.input.clone()].concat();
             merged = Request { input, ..r };
         }
-        self.one(merged, left).await
+        self.one(left, merged).await
     }
     async fn converse(&self, request: In<Streaming<Request>>) -> Result<Out<Answers>, Status> {
         let (left, mut requests, server) = (time_left(&request), request.into_inner(), self.clone());
         Ok(Out::new(Box::pin(try_stream! {
             while let Some(r) = requests.message().await? {
-                for await reply in server.answer(r, left) { yield reply?; }
+                for await reply in server.answer(left, r) { yield reply?; }
             }
         })))
     }

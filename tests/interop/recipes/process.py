@@ -12,7 +12,7 @@ import subprocess
 import time
 import urllib.request
 
-from servers import cache
+from recipes import cache
 
 
 def free_port():

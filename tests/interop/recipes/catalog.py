@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from servers import kserve, mlserver, proxies, torchserve, triton
+from recipes import kserve, mlserver, proxies, torchserve, triton
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,8 +4,8 @@
 import json
 import shutil
 
-from servers import cache, digits
-from servers.process import Place, answers, free_port
+from recipes import cache, digits
+from recipes.process import Place, answers, free_port
 
 VERSION = "1.7.1"
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """KServe's Python server with a model of scikit-learn's."""
 
-from servers import cache, digits
-from servers.process import Place, answers, free_port, listens
+from recipes import cache, digits
+from recipes.process import Place, answers, free_port, listens
 
 VERSION = "0.21.0"
 
