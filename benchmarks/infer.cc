@@ -23,20 +23,27 @@ Row MakeRow() {
   return row;
 }
 
+/// A model that answers what it is asked.
+struct Echo {
+  std::string model = "echo", input = "input", output = "input";
+};
+/// On a Triton, which runs it in Python.
+Echo Identity() { return {"identity_fp32", "INPUT0", "OUTPUT0"}; }
+
 void Check(std::span<const float> answer) {
   if (answer.size() != 16 || answer[15] != 0.5f) Give("the model has not answered what it was asked");
 }
 
 struct RawInfer final : RawOpen {
-  using RawOpen::RawOpen;
+  explicit RawInfer(const Aim& aim, Echo called = {}) : RawOpen(aim), echo(std::move(called)) {}
   void Make(int calls, int in_flight, Latencies& latencies) override {
     OnThreads(in_flight, calls, [&](int n) {
       const Row row = MakeRow();
       for (int i = 0; i < n; ++i) {
         const auto from = Clock::now();
         open::ModelInferRequest request;
-        request.set_model_name("echo");
-        Add(request, "input", row);
+        request.set_model_name(echo.model);
+        Add(request, echo.input, row);
         const open::ModelInferResponse response = Infer(request);
         const std::string& raw = response.raw_output_contents(0);
         Check({reinterpret_cast<const float*>(raw.data()), raw.size() / sizeof(float)});
@@ -44,22 +51,25 @@ struct RawInfer final : RawOpen {
       }
     });
   }
+  const Echo echo;
 };
 
 template <bool kOverStream>
 struct OursInfer final : OursOpen {
-  explicit OursInfer(const Aim& aim) : OursOpen(aim, "echo", kOverStream) {}
+  explicit OursInfer(const Aim& aim, Echo called = {})
+      : OursOpen(aim, called.model, kOverStream), echo(std::move(called)) {}
   void Make(int calls, int in_flight, Latencies& latencies) override {
     OnThreads(in_flight, calls, [&](int n) {
       const Row row = MakeRow();
       for (int i = 0; i < n; ++i) {
         const auto from = Clock::now();
-        const inferwire::InferResult result = Infer({{"input", std::span<const float>(row), {1, 16}}});
-        Check(*result.Get<float>("input"));
+        const inferwire::InferResult result = Infer({{echo.input, std::span<const float>(row), {1, 16}}});
+        Check(*result.Get<float>(echo.output));
         latencies.Add(from);
       }
     });
   }
+  const Echo echo;
 };
 
 template <bool kOverStream>
@@ -104,44 +114,6 @@ struct OursSimple final : Way {
   inferwire::Model<inferwire::Simple> model;
 };
 
-// Triton's own example of a model, on a server of somebody else's.
-
-struct RawAddSub final : RawOpen {
-  using RawOpen::RawOpen;
-  void Make(int calls, int in_flight, Latencies& latencies) override {
-    OnThreads(in_flight, calls, [&](int n) {
-      const std::array<float, 4> row{1, 2, 3, 4};
-      for (int i = 0; i < n; ++i) {
-        const auto from = Clock::now();
-        open::ModelInferRequest request;
-        request.set_model_name("add_sub");
-        Add(request, "INPUT0", row);
-        Add(request, "INPUT1", row);
-        if (Infer(request).raw_output_contents_size() != 2) Give("add_sub answers two tensors");
-        latencies.Add(from);
-      }
-    });
-  }
-};
-
-template <bool kOverStream>
-struct OursAddSub final : OursOpen {
-  explicit OursAddSub(const Aim& aim) : OursOpen(aim, "add_sub", kOverStream) {}
-  void Make(int calls, int in_flight, Latencies& latencies) override {
-    OnThreads(in_flight, calls, [&](int n) {
-      const std::array<float, 4> row{1, 2, 3, 4};
-      const std::span<const float> lent(row);
-      for (int i = 0; i < n; ++i) {
-        const auto from = Clock::now();
-        if (Infer({{"INPUT0", lent, {1, 4}}, {"INPUT1", lent, {1, 4}}}).outputs().size() != 2) {
-          Give("add_sub answers two tensors");
-        }
-        latencies.Add(from);
-      }
-    });
-  }
-};
-
 }  // namespace
 
 void AddInference(Ways& ways) {
@@ -151,9 +123,9 @@ void AddInference(Ways& ways) {
   ways["ours_async_infer"] = Make<OursAsyncInfer<false>>();
   ways["ours_async_infer_over_stream"] = Make<OursAsyncInfer<true>>();
   ways["ours_simple_infer"] = Make<OursSimple>();
-  ways["raw_add_sub"] = Make<RawAddSub>();
-  ways["ours_add_sub"] = Make<OursAddSub<false>>();
-  ways["ours_add_sub_over_stream"] = Make<OursAddSub<true>>();
+  ways["raw_triton"] = [](const Aim& aim) { return std::make_unique<RawInfer>(aim, Identity()); };
+  ways["ours_triton"] = [](const Aim& aim) { return std::make_unique<OursInfer<false>>(aim, Identity()); };
+  ways["ours_triton_over_stream"] = [](const Aim& aim) { return std::make_unique<OursInfer<true>>(aim, Identity()); };
 }
 
 }  // namespace bench

@@ -6,6 +6,7 @@
 
 #include <absl/time/time.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/client_unary_call.h>
 #include <inferwire/contract/open_inference.h>
 #include <inferwire/inference.h>
 
@@ -13,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,8 +30,8 @@ struct RawOpen : Way {
   explicit RawOpen(const Aim& aim) {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(-1);
-    stub = open::GRPCInferenceService::NewStub(
-        grpc::CreateCustomChannel(aim.target, grpc::InsecureChannelCredentials(), arguments));
+    channel = grpc::CreateCustomChannel(aim.target, grpc::InsecureChannelCredentials(), arguments);
+    method.emplace("/inference.GRPCInferenceService/ModelInfer", grpc::internal::RpcMethod::NORMAL_RPC, channel);
   }
   static void Add(open::ModelInferRequest& request, const std::string& name, std::span<const float> input) {
     open::ModelInferRequest::InferInputTensor* const tensor = request.add_inputs();
@@ -43,10 +45,12 @@ struct RawOpen : Way {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(1));
     open::ModelInferResponse response;
-    Expect(stub->ModelInfer(&context, request, &response));
+    Expect(grpc::internal::BlockingUnaryCall(channel.get(), *method, &context, request, &response));
     return response;
   }
-  std::unique_ptr<open::GRPCInferenceService::Stub> stub;
+  // What a generated stub holds, and its calls do: ours has a package of its own in its paths, which no server knows.
+  std::shared_ptr<grpc::Channel> channel;
+  std::optional<grpc::internal::RpcMethod> method;
 };
 
 struct OursOpen : Way {

@@ -199,12 +199,13 @@ def compiling(quick):
 
 
 def triton(target, quick):
-    """A Triton's model add_sub: a call each, and over a stream."""
+    """A Triton's model identity_fp32, in Python: a call each, over a stream, and batched."""
     part = Part()
     server = Elsewhere(target)
     number = 3 if quick else 7
-    paths = ["raw_add_sub", "ours_add_sub", "ours_add_sub_over_stream"]
-    part.data = (named(rounds(server, paths, 500, 1, number, 50), 1) | named(rounds(server, paths, 2000, 16, number, 50), 16))
+    paths = ["raw_triton", "ours_triton", "ours_triton_over_stream"]
+    part.data = (named(rounds(server, paths, 1000, 1, number), 1) |
+                 named(rounds(server, [*paths, "ours_triton_batched"], 6000, 64, number), 64))
     part.calls(part.data, {})
     return part
 
