@@ -63,7 +63,7 @@ class Pool;
 /// How an attempt uses its target.
 enum class Use {
   kCall,     ///< a call of its own, on a connection
-  kMessage,  ///< a message on a stream that is there already, or a call by itself
+  kMessage,  ///< a message on a stream, which is the call
 };
 
 /// An attempt's place at a target, from its pick to its verdict.
