@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Answers of servers that lie, err, or mean harm. What finds such by itself is in tests/fuzz.
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -191,12 +192,11 @@ TEST_CASE("an answer that cannot be true is INTERNAL and says why, in whatever p
 
 TEST_CASE("a client gets such an answer as an error, and goes on", "[contract][hostile]") {
   const std::vector<Row> lies = Lies();
-  std::size_t next = 0;
-  std::size_t asked = 0;
+  std::atomic<std::size_t> next = 0, asked = 0;
   RawServer server([&](RawCall& call) {
     if (call.method().ends_with("/ModelInfer")) ++asked;
     call.Read();
-    call.Write(lies[next].bytes);
+    call.Write(lies[next.load()].bytes);
   });
   const auto model = inferwire::InferenceClient<OpenInference>(Connect(server.target())).GetModel("m");
   for (; next < lies.size(); ++next) {
