@@ -162,7 +162,7 @@ std::vector<Row> Lies() {
 // However it is cut into pieces.
 absl::StatusOr<InferResult> Decode(const std::string& bytes) {
   auto whole = OpenInference::Decode(InPieces(bytes));
-  for (const std::size_t piece : {1, 2, 7, 64, 4096}) {
+  for (const std::size_t piece : std::initializer_list<std::size_t>{1, 2, 7, 64, 4096}) {
     if (bytes.size() / piece > 100'000) continue;
     CAPTURE(piece);
     CHECK(OpenInference::Decode(InPieces(bytes, piece)).status() == whole.status());

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -51,7 +52,7 @@ inline inferwire::wire::Reply InPieces(const std::string& bytes, std::size_t pie
 inline absl::StatusOr<inferwire::InferResult> Decoded(const inferwire::open_inference::ModelInferResponse& response) {
   const std::string bytes = response.SerializeAsString();
   absl::StatusOr<inferwire::InferResult> whole = inferwire::OpenInference::Decode(InPieces(bytes));
-  for (const std::size_t piece : {1, 3, 50}) {
+  for (const std::size_t piece : std::initializer_list<std::size_t>{1, 3, 50}) {
     const auto cut = inferwire::OpenInference::Decode(InPieces(bytes, piece));
     CHECK(cut.status() == whole.status());
     if (!cut.ok()) continue;
