@@ -80,7 +80,7 @@ void OpenInferenceStream::AnswerAsItGoes(const OpenInferenceRequest& request) {
   Timed timed(repository_, request.model().spec().name);
   absl::Status written;
   absl::Status status = request.model().Stream(request.inputs(), [&](std::vector<Tensor> outputs) {
-    if (!Pause(context_, delay_)) return false;
+    if (!Pause([this] { return Cancelled(); }, delay_)) return false;
     ModelStreamInferResponse response;
     written = request.Write(std::move(outputs), *response.mutable_infer_response());
     Mark(response, false);
@@ -88,7 +88,7 @@ void OpenInferenceStream::AnswerAsItGoes(const OpenInferenceRequest& request) {
   });
   if (status.ok()) status = written;
   if (!status.ok()) return Fail(request.message(), status);
-  timed.succeeded = !context_.IsCancelled();
+  timed.succeeded = !Cancelled();
   if (!request.wants_end()) return;
   ModelStreamInferResponse end;
   request.Head(*end.mutable_infer_response());
@@ -112,6 +112,13 @@ void OpenInferenceStream::Fail(const ModelInferRequest& message, const absl::Sta
   response.set_error_message(std::string(error.message()));
   response.mutable_infer_response()->set_id(std::string(message.id()));
   Send(response);
+}
+
+// One at a time: gRPC lets six threads at most wait by a call's queue, which asking does too, and beyond that has a
+// Write return before it is done.
+bool OpenInferenceStream::Cancelled() {
+  const std::lock_guard<std::mutex> lock(asking_);
+  return context_.IsCancelled();
 }
 
 void OpenInferenceStream::Reap(bool all) {

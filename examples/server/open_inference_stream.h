@@ -54,6 +54,7 @@ class OpenInferenceStream {
   bool Send(const inference::ModelStreamInferResponse& response);
   void Fail(const inference::ModelInferRequest& message, const absl::Status& error);
   void Reap(bool all);
+  bool Cancelled();
 
   grpc::ServerContext& context_;
   Stream& stream_;
@@ -61,7 +62,7 @@ class OpenInferenceStream {
   const SharedMemory& shared_memory_;
   const std::chrono::milliseconds delay_;
   std::list<Worker> workers_;
-  std::mutex writing_;
+  std::mutex writing_, asking_;
   absl::Status error_;  // ends the stream; of the first request that failed, if the caller wants it so
 };
 

@@ -12,16 +12,20 @@
 
 namespace inferwire::examples {
 
-/// False when the call was cancelled meanwhile: nobody waits for the rest.
-inline bool Pause(grpc::ServerContext& context, std::chrono::milliseconds delay) {
+/// False when the call was cancelled meanwhile, as `cancelled` says: nobody waits for the rest.
+template <class Cancelled>
+bool Pause(Cancelled cancelled, std::chrono::milliseconds delay) {
   constexpr std::chrono::milliseconds kLongestNap(5);
   const auto end = std::chrono::steady_clock::now() + delay;
-  while (!context.IsCancelled()) {
+  while (!cancelled()) {
     const auto left = end - std::chrono::steady_clock::now();
     if (left <= left.zero()) return true;
     std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(left, kLongestNap));
   }
   return false;
+}
+inline bool Pause(grpc::ServerContext& context, std::chrono::milliseconds delay) {
+  return Pause([&] { return context.IsCancelled(); }, delay);
 }
 
 }  // namespace inferwire::examples

@@ -31,7 +31,7 @@ InferInput EigenTensorInput(std::string name, const Tensor& tensor, std::shared_
   static_assert(int(Tensor::Layout) == int(Eigen::RowMajor),
                 "inferwire: a column-major Eigen tensor does not lie in a tensor's order: declare it Eigen::RowMajor");
   std::array<std::int64_t, std::size_t(Tensor::NumDimensions)> shape;
-  for (std::size_t i = 0; i < shape.size(); ++i) shape[i] = tensor.dimension(i);
+  for (std::size_t i = 0; i < shape.size(); ++i) shape[i] = tensor.dimensions()[i];
   return EigenInput(std::move(name), tensor, Shape(shape), std::move(owner));
 }
 
