@@ -179,10 +179,10 @@ class StreamCall : public Call {
 
   // The end.
 
-  /// OK while it runs, then the final status.
+  /// OK while it runs, then the final status; which is known already where a message could not be understood.
   absl::Status status() {
     std::lock_guard lock(mutex_);
-    return over_ ? StatusLocked() : absl::OkStatus();
+    return over_ || !failure_.ok() ? StatusLocked() : absl::OkStatus();
   }
   /// Half-closes, discards what is not read, and waits for the end.
   absl::Status Drain() {
