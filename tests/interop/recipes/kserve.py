@@ -8,11 +8,7 @@ VERSION = "0.21.0"
 
 
 def install():
-    def build(folder):
-        cache.venv(folder, f"kserve=={VERSION}", "scikit-learn")
-        digits.learned(f"kserve-{VERSION}", folder)
-
-    return cache.installed(f"kserve-{VERSION}", build)
+    return digits.install(f"kserve-{VERSION}", f"kserve=={VERSION}", "scikit-learn")
 
 
 def start(run, instance="kserve", flags=(), port=None):

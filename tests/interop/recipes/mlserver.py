@@ -11,11 +11,7 @@ VERSION = "1.7.1"
 
 
 def install():
-    def build(folder):
-        cache.venv(folder, f"mlserver=={VERSION}", f"mlserver-sklearn=={VERSION}")
-        digits.learned(f"mlserver-{VERSION}", folder)
-
-    return cache.installed(f"mlserver-{VERSION}", build)
+    return digits.install(f"mlserver-{VERSION}", f"mlserver=={VERSION}", f"mlserver-sklearn=={VERSION}")
 
 
 def start(run, instance="mlserver", flags=(), port=None):
