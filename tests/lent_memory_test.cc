@@ -4,8 +4,8 @@
 #include <sys/mman.h>
 
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,6 +18,7 @@
 
 #include "inferwire/contract/open_inference.h"
 #include "inferwire/inference.h"
+#include "inferwire/testing/relay.h"
 #include "server/server.h"
 #include "support/inference.h"
 #include "support/open_inference.h"
@@ -54,38 +55,27 @@ class Pages {
 
 constexpr std::size_t kLarge = std::size_t{256} << 20;
 
-// The embedded server as a process, and a call to it that has sent a part of what it lends.
+// The embedded server as a process, behind a relay that takes a part of the first large request and then nothing more.
+// That the kernel takes little is what makes the call's rest wait for the socket, and not for HTTP/2's window.
 struct HalfSent {
-  explicit HalfSent(inferwire::ClientOptions options = {}) : client(Connect(Target(), Once(std::move(options)))) {}
-  std::string Target() const { return server.line().substr(server.line().rfind(' ') + 1); }
+  explicit HalfSent(inferwire::ClientOptions options = {}) : relay(Port()), client(Connect(Target(), Once(options))) {
+    relay.StopReadingAfter(std::uint64_t{32} << 20);
+  }
+  int Port() const { return std::stoi(server.line().substr(server.line().rfind(':') + 1)); }
+  std::string Target() const { return "127.0.0.1:" + std::to_string(relay.port()); }
   static inferwire::ClientOptions Once(inferwire::ClientOptions options) {
     options.retry.max_attempts = 1;
     return options;
   }
 
   Process server{{std::getenv("INFERWIRE_SERVER"), "--listen", "127.0.0.1:0"}};
+  inferwire::testing::Relay relay;
   InferenceClient<OpenInference> client;
   Model<OpenInference> model = client.GetModel("identity", {.check = false});
   Pages pages{kLarge};
 
   InferRequest request() const {
     return {{"INPUT0", pages.floats(), {static_cast<std::int64_t>(pages.floats().size())}}};
-  }
-  // How much the server holds.
-  std::size_t Resident() const {
-    std::ifstream statm("/proc/" + std::to_string(server.pid()) + "/statm");
-    std::size_t total = 0, resident = 0;
-    statm >> total >> resident;
-    return resident * 4096;
-  }
-  // Returns when the server has a good part of the request, and will not take more.
-  void AwaitAndFreeze(std::size_t before) {
-    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    while (Resident() < before + (std::size_t{32} << 20)) {
-      REQUIRE(std::chrono::steady_clock::now() < patience);
-      std::this_thread::yield();
-    }
-    server.Freeze();
   }
 };
 
@@ -94,7 +84,6 @@ struct HalfSent {
 TEST_CASE("lent memory is free when a call has come to its deadline on a server that stopped reading", "[lent]") {
   // More patient than the call, so that the deadline comes first.
   HalfSent half({.connection = {.lent_memory_timeout = absl::Seconds(6)}});
-  const std::size_t before = half.Resident();
   absl::Status status;
   std::chrono::steady_clock::duration late{};
   std::thread caller([&] {
@@ -103,7 +92,7 @@ TEST_CASE("lent memory is free when a call has come to its deadline on a server 
     half.pages.GiveBack();
     late = std::chrono::steady_clock::now() - due;
   });
-  half.AwaitAndFreeze(before);
+  half.relay.WaitUntilSated();
   caller.join();
   INFO(status.ToString());
   CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
@@ -113,23 +102,22 @@ TEST_CASE("lent memory is free when a call has come to its deadline on a server 
 
 TEST_CASE("a connection whose peer takes nothing more of what was lent is given up", "[lent]") {
   HalfSent half;
-  const std::size_t before = half.Resident();
   auto future = half.model.AsyncInfer(half.request(), {.timeout = absl::Minutes(5)});
-  half.AwaitAndFreeze(before);
+  half.relay.WaitUntilSated();
   CHECK(std::move(future).Get().status().code() == absl::StatusCode::kUnavailable);
   half.pages.GiveBack();
 }
 
 TEST_CASE("lent memory is free when a call has been cancelled on a server that stopped reading", "[lent]") {
-  HalfSent half;
-  const std::size_t before = half.Resident();
+  // More patient than a busy machine is slow, so that the cancellation comes first.
+  HalfSent half({.connection = {.lent_memory_timeout = absl::Seconds(3)}});
   std::stop_source stop;
   absl::Status status;
   std::thread caller([&] {
     status = half.model.Infer(half.request(), {.timeout = absl::Minutes(1), .stop = stop.get_token()}).status();
     half.pages.GiveBack();
   });
-  half.AwaitAndFreeze(before);
+  half.relay.WaitUntilSated();
   stop.request_stop();
   caller.join();
   CHECK(status.code() == absl::StatusCode::kCancelled);
@@ -137,20 +125,18 @@ TEST_CASE("lent memory is free when a call has been cancelled on a server that s
 
 TEST_CASE("lent memory is free when a future that lends it has been dropped", "[lent]") {
   HalfSent half;
-  const std::size_t before = half.Resident();
   {
     auto future = half.model.AsyncInfer(half.request(), {.timeout = absl::Minutes(1)});
     auto chain = std::move(future).Then([](absl::StatusOr<inferwire::InferResult> result) { return result.status(); });
-    half.AwaitAndFreeze(before);
+    half.relay.WaitUntilSated();
   }
   half.pages.GiveBack();
 }
 
 TEST_CASE("lent memory is free when the server has been killed", "[lent]") {
   HalfSent half;
-  const std::size_t before = half.Resident();
   auto future = half.model.AsyncInfer(half.request(), {.timeout = absl::Minutes(1)});
-  half.AwaitAndFreeze(before);
+  half.relay.WaitUntilSated();
   half.server.Kill();
   CHECK(std::move(future).Get().status().code() == absl::StatusCode::kUnavailable);
   half.pages.GiveBack();
@@ -158,10 +144,9 @@ TEST_CASE("lent memory is free when the server has been killed", "[lent]") {
 
 TEST_CASE("the first of several is given when those that lost have let go of what they borrowed", "[lent]") {
   HalfSent half;
-  const std::size_t before = half.Resident();
   std::vector<inferwire::Future<inferwire::InferResult>> futures;
   futures.push_back(half.model.AsyncInfer(half.request(), {.timeout = absl::Minutes(1)}));
-  half.AwaitAndFreeze(before);
+  half.relay.WaitUntilSated();
   futures.push_back(inferwire::MakeReadyFuture<inferwire::InferResult>(absl::UnavailableError("the winner")));
   const auto first = WhenAny(std::move(futures)).Get();
   half.pages.GiveBack();

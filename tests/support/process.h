@@ -59,8 +59,6 @@ class Process {
   const std::string& line() const { return line_; }
 
   pid_t pid() const { return pid_; }
-  /// So that it does nothing more, and keeps what it has: its memory, its connections.
-  void Freeze() { ::kill(pid_, SIGSTOP); }
   void Kill() { ::kill(pid_, SIGKILL); }
   /// Asks it to end (SIGTERM).
   void Terminate() { ::kill(pid_, SIGTERM); }

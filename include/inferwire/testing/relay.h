@@ -23,6 +23,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -85,6 +86,7 @@ class Socket {
     ::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
     return ntohs(address.sin_port);
   }
+  void set_receive_buffer(int bytes) { Set(SOL_SOCKET, SO_RCVBUF, bytes); }
   void Close() {
     if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   }
@@ -156,12 +158,15 @@ class Direction {
   Direction(std::size_t preface, std::function<void(const FrameHead&)> on_frame)
       : to_pass_(preface), on_frame_(std::move(on_frame)) {}
 
-  bool hungry() const { return !ended_ && waiting() < kMost; }
+  bool hungry() const { return !ended_ && waiting() < kMost && passed_ < most_to_pass_; }
   bool pending() const { return waiting() > 0; }
   bool finished() const { return broken_ || (ended_ && !pending()); }
   /// Whether a connection broke, rather than ended in order.
   bool broken() const { return broken_; }
   std::string_view beginning() const { return beginning_; }
+  /// Takes no more once it has had `bytes` in all, or the few that come with them.
+  void set_most_to_pass(std::uint64_t bytes) { most_to_pass_ = bytes; }
+  bool sated() const { return passed_ >= most_to_pass_; }
 
   /// Takes what `from` has, as far as there is room.
   void Fill(int from) {
@@ -169,6 +174,7 @@ class Direction {
     while (hungry()) {
       const ssize_t got = ::recv(from, piece.data(), piece.size(), 0);
       if (got > 0) {
+        passed_ += static_cast<std::uint64_t>(got);
         Append({piece.data(), static_cast<std::size_t>(got)});
       } else if (got == 0) {
         ended_ = true;
@@ -246,6 +252,8 @@ class Direction {
 
   std::string bytes_;
   std::size_t gone_ = 0;  // of bytes_
+  std::uint64_t passed_ = 0;
+  std::uint64_t most_to_pass_ = std::numeric_limits<std::uint64_t>::max();
   bool ended_ = false;
   bool broken_ = false;
 
@@ -310,6 +318,19 @@ class Relay {
   }
   void ResumeReading() {
     Do([this] { reading_ = true; });
+  }
+  /// To be said before a client connects: reads about `bytes` from each connection, and then no more; nor does the
+  /// kernel take much.
+  void StopReadingAfter(std::uint64_t bytes) {
+    Do([this, bytes] {
+      most_to_pass_ = bytes;
+      listener_.set_receive_buffer(1 << 16);  // those that it accepts have it too
+    });
+  }
+  /// Returns when a connection has been read as far as StopReadingAfter said.
+  void WaitUntilSated() {
+    std::unique_lock lock(mutex_);
+    worked_.wait(lock, [this] { return sated_; });
   }
   void ResetAll() {
     Do([this] { ResetEach(); });
@@ -420,6 +441,7 @@ class Relay {
       if (::poll(polled.data(), static_cast<nfds_t>(polled.size()), -1) < 0) continue;
       for (std::size_t i = 0; i < connections_.size(); ++i) {
         Carry(*connections_[i], polled[2 + 2 * i].revents, polled[3 + 2 * i].revents);
+        if (connections_[i]->to_server.sated()) MarkSated();
       }
       Sweep();
       if (polled[1].revents != 0) Accept();
@@ -463,8 +485,13 @@ class Relay {
         cut_.erase(server.port());  // of an earlier connection
       }
       connections_.push_back(std::make_unique<Connection>(std::move(client), std::move(server)));
+      connections_.back()->to_server.set_most_to_pass(most_to_pass_);
       open_ = static_cast<int>(connections_.size());
     }
+  }
+  void MarkSated() {
+    std::lock_guard lock(mutex_);
+    if (!std::exchange(sated_, true)) worked_.notify_all();
   }
   void MarkCut(int connection) {
     std::lock_guard lock(mutex_);
@@ -491,6 +518,7 @@ class Relay {
   const int port_;
   bool listening_ = false;
   bool reading_ = true;
+  std::uint64_t most_to_pass_ = std::numeric_limits<std::uint64_t>::max();
   bool quit_ = false;
   std::vector<std::unique_ptr<Connection>> connections_;
 
@@ -502,6 +530,7 @@ class Relay {
   std::uint64_t given_ = 0;
   std::uint64_t done_ = 0;
   std::set<int> cut_;
+  bool sated_ = false;
   std::thread thread_;
 };
 
