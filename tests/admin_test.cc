@@ -19,7 +19,7 @@
 
 using namespace inferwire;       // NOLINT
 using namespace inferwire_test;  // NOLINT
-namespace pb = inferwire::open_inference;
+namespace oip = inferwire::open_inference;
 
 namespace {
 
@@ -238,7 +238,7 @@ TEST_CASE("a method that a server lacks is UNIMPLEMENTED", "[admin]") {
 }
 
 TEST_CASE("an output without elements is INTERNAL unless it was asked for in shared memory", "[admin][trap]") {
-  pb::ModelInferResponse response;
+  oip::ModelInferResponse response;
   auto& output = *response.add_outputs();
   output.set_name("y");
   output.set_datatype("FP32");
@@ -254,7 +254,7 @@ TEST_CASE("an output without elements is INTERNAL unless it was asked for in sha
 }
 
 TEST_CASE("CUDA memory, settings and restricted protocols are said as Triton reads them", "[admin]") {
-  pb::TraceSettingResponse settings;
+  oip::TraceSettingResponse settings;
   (*settings.mutable_settings())["trace_level"].add_value("TIMESTAMPS");
   Scripted trace(settings.SerializeAsString());
   const Admin traced{InferenceClient<OpenInference>(Connect(trace.raw.target()))};
@@ -263,7 +263,7 @@ TEST_CASE("CUDA memory, settings and restricted protocols are said as Triton rea
   REQUIRE(set.ok());
   CHECK(set->at("trace_level") == std::vector<std::string>{"TIMESTAMPS"});
   CHECK(trace.key() == "secret");
-  pb::TraceSettingRequest asked;
+  oip::TraceSettingRequest asked;
   REQUIRE(asked.ParseFromString(trace.request()));
   CHECK(asked.model_name() == "m");
   CHECK(asked.settings().at("trace_rate").value_size() == 0);
@@ -272,7 +272,7 @@ TEST_CASE("CUDA memory, settings and restricted protocols are said as Triton rea
   Scripted cuda("");
   const Admin device{InferenceClient<OpenInference>(Connect(cuda.raw.target()))};
   REQUIRE(device.RegisterCudaSharedMemory({"gpu", 1, 4096}, std::string("h\0ndle", 6)).ok());
-  pb::CudaSharedMemoryRegisterRequest registered;
+  oip::CudaSharedMemoryRegisterRequest registered;
   REQUIRE(registered.ParseFromString(cuda.request()));
   CHECK(registered.raw_handle() == std::string("h\0ndle", 6));
   CHECK(registered.device_id() == 1);
@@ -286,7 +286,7 @@ TEST_CASE("CUDA memory, settings and restricted protocols are said as Triton rea
 }
 
 TEST_CASE("KServe and MLServer are administered in their own words", "[admin]") {
-  pb::kserve::RepositoryModelLoadResponse loaded;
+  oip::kserve::RepositoryModelLoadResponse loaded;
   loaded.set_model_name("m");
   loaded.set_isloaded(true);
   Scripted kserve(loaded.SerializeAsString());
@@ -313,7 +313,7 @@ TEST_CASE("a change is not made twice by itself", "[admin]") {
 }
 
 TEST_CASE("a server of another dialect is found out by asking it", "[admin]") {
-  pb::ServerMetadataResponse metadata;
+  oip::ServerMetadataResponse metadata;
   metadata.set_name("mlserver");
   metadata.set_version("1.7.1");
   const Scripted mlserver(metadata.SerializeAsString());

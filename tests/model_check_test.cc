@@ -19,7 +19,7 @@ using inferwire::InferRequest;
 using inferwire::ModelMetadata;
 using inferwire::OpenInference;
 using namespace inferwire_test;  // NOLINT
-namespace pb = inferwire::open_inference;
+namespace oip = inferwire::open_inference;
 
 namespace {
 
@@ -46,7 +46,7 @@ class Changing {
       call.Read();
       if (width_ == 0) return call.Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no metadata here"));
       if (width_ < 0) return call.Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "no such model"));
-      pb::ModelMetadataResponse metadata;
+      oip::ModelMetadataResponse metadata;
       metadata.set_name("m");
       auto& input = *metadata.add_inputs();
       input.set_name("x");
@@ -58,7 +58,7 @@ class Changing {
     }
     ++inferred;
     call.Read();
-    call.Write(pb::ModelInferResponse().SerializeAsString());
+    call.Write(oip::ModelInferResponse().SerializeAsString());
   }
   std::atomic<int> asked{0}, inferred{0};
 

@@ -13,7 +13,7 @@
 using namespace inferwire;  // NOLINT
 using inferwire_test::Decoded;
 using inferwire_test::InPieces;
-namespace pb = inferwire::open_inference;
+namespace oip = inferwire::open_inference;
 
 namespace {
 
@@ -30,43 +30,43 @@ Message Golden(const std::string& name) {
 }  // namespace
 
 TEST_CASE("recorded answers of Triton mean in neutral types what they say", "[contract][golden]") {
-  const auto server = OpenInference::Decode(Golden<pb::ServerMetadataResponse>("triton_v2/server_metadata_response"));
+  const auto server = OpenInference::Decode(Golden<oip::ServerMetadataResponse>("triton_v2/server_metadata_response"));
   CHECK(server.name == "triton");
   CHECK_FALSE(server.extensions.empty());
-  const auto model = OpenInference::Decode(Golden<pb::ModelMetadataResponse>("triton_v2/model_metadata_response"));
+  const auto model = OpenInference::Decode(Golden<oip::ModelMetadataResponse>("triton_v2/model_metadata_response"));
   REQUIRE(model.ok());
   CHECK_FALSE(model->inputs.empty());
-  const auto config = OpenInference::Decode(Golden<pb::ModelConfigResponse>("triton_v2/model_config_response"));
+  const auto config = OpenInference::Decode(Golden<oip::ModelConfigResponse>("triton_v2/model_config_response"));
   REQUIRE(config.ok());
   CHECK_FALSE(config->name.empty());
   CHECK(config->json.find("\"name\":\"" + config->name + "\"") != std::string::npos);
-  CHECK(OpenInference::Decode(Golden<pb::ModelStatisticsResponse>("triton_v2/model_statistics_response")).size() == 1);
+  CHECK(OpenInference::Decode(Golden<oip::ModelStatisticsResponse>("triton_v2/model_statistics_response")).size() == 1);
   CHECK_FALSE(
-      OpenInference::Decode(Golden<pb::RepositoryIndexResponse>("triton_v2/repository_index_response")).empty());
+      OpenInference::Decode(Golden<oip::RepositoryIndexResponse>("triton_v2/repository_index_response")).empty());
 }
 
 TEST_CASE("a recorded raw answer is read, and a recorded bare one of MLServer's stream", "[contract][golden]") {
-  const auto result = Decoded(Golden<pb::ModelInferResponse>("triton_v2/infer_response_raw"));
+  const auto result = Decoded(Golden<oip::ModelInferResponse>("triton_v2/infer_response_raw"));
   REQUIRE(result.ok());
   CHECK((*result->Get<float>("PROB"))[1] == 0.5f);
   CHECK((*result->Get<std::string_view>("TXT"))[1] == "dog");
-  const auto streamed = Golden<pb::ModelStreamInferResponse>("triton_v2/stream_response_data");
+  const auto streamed = Golden<oip::ModelStreamInferResponse>("triton_v2/stream_response_data");
   const auto part = OpenInference::DecodeStreamed(InPieces(streamed.SerializeAsString(), 5));
   REQUIRE(part.ok());
   REQUIRE(part->placed_outputs().size() == 1);
   CHECK(part->placed_outputs()[0].name == "SHM");
-  const auto bare = Golden<pb::ModelInferResponse>("oip_v2_mlserver/stream_response");
+  const auto bare = Golden<oip::ModelInferResponse>("oip_v2_mlserver/stream_response");
   CHECK(OpenInferenceMlServer::DecodeStreamed(InPieces(bare.SerializeAsString())).ok());
   // Its metadata has a field that means something else elsewhere.
-  CHECK(
-      OpenInferenceMlServer::Decode(Golden<pb::ModelMetadataResponse>("oip_v2_mlserver/model_metadata_response")).ok());
+  CHECK(OpenInferenceMlServer::Decode(Golden<oip::ModelMetadataResponse>("oip_v2_mlserver/model_metadata_response"))
+            .ok());
   CHECK(OpenInferenceKServe::Decode(
-            Golden<pb::kserve::RepositoryModelLoadResponse>("oip_v2_kserve/repository_model_load_response"))
+            Golden<oip::kserve::RepositoryModelLoadResponse>("oip_v2_kserve/repository_model_load_response"))
             .ok());
 }
 
 TEST_CASE("numbers beyond what a duration holds are cut, not wrapped", "[contract][trap]") {
-  pb::ModelStatisticsResponse response;
+  oip::ModelStatisticsResponse response;
   auto& model = *response.add_model_stats();
   model.set_last_inference(std::numeric_limits<std::uint64_t>::max());
   model.mutable_inference_stats()->mutable_success()->set_ns(std::numeric_limits<std::uint64_t>::max());
@@ -76,8 +76,8 @@ TEST_CASE("numbers beyond what a duration holds are cut, not wrapped", "[contrac
 }
 
 TEST_CASE("a configuration with a datatype from the future leaves it open", "[contract][trap]") {
-  pb::ModelConfigResponse response;
-  response.mutable_config()->add_input()->set_data_type(static_cast<pb::DataType>(99));
+  oip::ModelConfigResponse response;
+  response.mutable_config()->add_input()->set_data_type(static_cast<oip::DataType>(99));
   const auto config = OpenInference::Decode(std::move(response));
   REQUIRE(config.ok());
   CHECK_FALSE(config->inputs[0].datatype.has_value());
@@ -100,10 +100,10 @@ TEST_CASE("what is loaded travels as each dialect says it", "[contract]") {
 }
 
 TEST_CASE("KServe's word that it did not load is an error", "[contract]") {
-  pb::kserve::RepositoryModelLoadResponse response;
+  oip::kserve::RepositoryModelLoadResponse response;
   response.set_model_name("m");
   CHECK(OpenInferenceKServe::Decode(std::move(response)).code() == absl::StatusCode::kFailedPrecondition);
-  pb::kserve::RepositoryModelUnloadResponse unloaded;
+  oip::kserve::RepositoryModelUnloadResponse unloaded;
   unloaded.set_isunloaded(true);
   CHECK(OpenInferenceKServe::Decode(std::move(unloaded)).ok());
 }
@@ -112,7 +112,7 @@ TEST_CASE("log settings of every kind go out and come back", "[contract]") {
   const LogSettings settings{{"flag", true}, {"level", 3}, {"format", "ISO8601"}};
   const auto request = OpenInference::Encode(settings);
   REQUIRE(request.ok());
-  pb::LogSettingsResponse response;
+  oip::LogSettingsResponse response;
   REQUIRE(response.ParseFromString(request->SerializeAsString()));
   CHECK(OpenInference::Decode(std::move(response)) == settings);
   CHECK_FALSE(OpenInference::Encode(LogSettings{{"level", -1}}).ok());

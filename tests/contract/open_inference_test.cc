@@ -17,23 +17,23 @@ using inferwire::InferRequest;
 using inferwire::OpenInference;
 using inferwire_test::Decoded;
 using inferwire_test::Encoded;
-namespace pb = inferwire::open_inference;
+namespace oip = inferwire::open_inference;
 
 namespace {
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 // A response of one output "x".
-pb::ModelInferResponse Response(const std::string& datatype, std::vector<std::int64_t> shape) {
-  pb::ModelInferResponse response;
+oip::ModelInferResponse Response(const std::string& datatype, std::vector<std::int64_t> shape) {
+  oip::ModelInferResponse response;
   auto* output = response.add_outputs();
   output->set_name("x");
   output->set_datatype(datatype);
   for (const std::int64_t dimension : shape) output->add_shape(dimension);
   return response;
 }
-pb::ModelInferResponse Raw(const std::string& datatype, std::vector<std::int64_t> shape, const std::string& bytes) {
-  pb::ModelInferResponse response = Response(datatype, std::move(shape));
+oip::ModelInferResponse Raw(const std::string& datatype, std::vector<std::int64_t> shape, const std::string& bytes) {
+  oip::ModelInferResponse response = Response(datatype, std::move(shape));
   response.add_raw_output_contents(bytes);
   return response;
 }
@@ -111,18 +111,18 @@ TEST_CASE("a request carries its names, choices and parameters", "[contract]") {
 }
 
 TEST_CASE("typed answers are read for every datatype that has them", "[contract]") {
-  const auto fill = [](const std::string& datatype, const std::function<void(pb::InferTensorContents&)>& add) {
-    pb::ModelInferResponse response = Response(datatype, {2});
+  const auto fill = [](const std::string& datatype, const std::function<void(oip::InferTensorContents&)>& add) {
+    oip::ModelInferResponse response = Response(datatype, {2});
     add(*response.mutable_outputs(0)->mutable_contents());
     auto result = Decoded(std::move(response));
     REQUIRE(result.ok());
     return *std::move(result);
   };
-  const auto ints = [](pb::InferTensorContents& c) { c.add_int_contents(-5), c.add_int_contents(100); };
+  const auto ints = [](oip::InferTensorContents& c) { c.add_int_contents(-5), c.add_int_contents(100); };
   CHECK((*fill("INT8", ints).Get<std::int8_t>("x"))[0] == -5);
   CHECK((*fill("INT16", ints).Get<std::int16_t>("x"))[1] == 100);
   CHECK((*fill("INT32", ints).Get<std::int32_t>("x"))[0] == -5);
-  const auto uints = [](pb::InferTensorContents& c) { c.add_uint_contents(5), c.add_uint_contents(200); };
+  const auto uints = [](oip::InferTensorContents& c) { c.add_uint_contents(5), c.add_uint_contents(200); };
   CHECK((*fill("UINT8", uints).Get<std::uint8_t>("x"))[1] == 200);
   CHECK((*fill("UINT16", uints).Get<std::uint16_t>("x"))[1] == 200);
   CHECK((*fill("UINT32", uints).Get<std::uint32_t>("x"))[0] == 5);
@@ -141,7 +141,7 @@ TEST_CASE("typed answers are read for every datatype that has them", "[contract]
 }
 
 TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contract][trap]") {
-  const auto [what, response] = GENERATE(table<std::string, pb::ModelInferResponse>({
+  const auto [what, response] = GENERATE(table<std::string, oip::ModelInferResponse>({
       {"FP32 [2] does not take 4 bytes", Raw("FP32", {2}, "abcd")},
       {"FP32 [1] does not take 5 bytes", Raw("FP32", {1}, "abcde")},
       {"FP32 [0] does not take 4 bytes", Raw("FP32", {0}, "abcd")},
@@ -194,7 +194,7 @@ TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contra
        }()},
   }));
   CAPTURE(what);
-  const absl::Status status = Decoded(pb::ModelInferResponse(response)).status();
+  const absl::Status status = Decoded(oip::ModelInferResponse(response)).status();
   CHECK(status.code() == absl::StatusCode::kInternal);
   CAPTURE(Message(status));
   CHECK(Message(status).find("the server's answer contradicts itself: ") == 0);
@@ -202,7 +202,7 @@ TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contra
 }
 
 TEST_CASE("contents that hold nothing do no harm beside raw ones, as MLServer sends them", "[contract]") {
-  pb::ModelInferResponse response = Raw("INT32", {1}, std::string("\x07\0\0\0", 4));
+  oip::ModelInferResponse response = Raw("INT32", {1}, std::string("\x07\0\0\0", 4));
   response.mutable_outputs(0)->mutable_contents();
   const auto result = Decoded(std::move(response));
   REQUIRE(result.ok());
@@ -212,7 +212,7 @@ TEST_CASE("contents that hold nothing do no harm beside raw ones, as MLServer se
 }
 
 TEST_CASE("an output in shared memory has no elements in the answer", "[contract]") {
-  pb::ModelInferResponse response = Raw("FP32", {4}, "");
+  oip::ModelInferResponse response = Raw("FP32", {4}, "");
   (*response.mutable_outputs(0)->mutable_parameters())["shared_memory_region"].set_string_param("region");
   const auto result = Decoded(std::move(response));
   REQUIRE(result.ok());
@@ -227,7 +227,7 @@ TEST_CASE("an output in shared memory has no elements in the answer", "[contract
 }
 
 TEST_CASE("answers keep their parameters, also unsigned ones", "[contract]") {
-  pb::ModelInferResponse response;
+  oip::ModelInferResponse response;
   auto& parameters = *response.mutable_parameters();
   parameters["b"].set_bool_param(true);
   parameters["i"].set_int64_param(-3);
@@ -246,7 +246,7 @@ TEST_CASE("answers keep their parameters, also unsigned ones", "[contract]") {
 }
 
 TEST_CASE("metadata is read, and refused where a datatype does not exist", "[contract]") {
-  pb::ModelMetadataResponse response;
+  oip::ModelMetadataResponse response;
   response.set_name("digits");
   response.add_versions("1");
   auto* input = response.add_inputs();
@@ -254,7 +254,7 @@ TEST_CASE("metadata is read, and refused where a datatype does not exist", "[con
   input->set_datatype("FP32");
   input->add_shape(-1);
   input->add_shape(64);
-  const auto metadata = OpenInference::Decode(pb::ModelMetadataResponse(response));
+  const auto metadata = OpenInference::Decode(oip::ModelMetadataResponse(response));
   REQUIRE(metadata.ok());
   CHECK(metadata->inputs[0].shape.ToString() == "[-1,64]");
   input->set_datatype("FLOAT32");

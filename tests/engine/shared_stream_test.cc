@@ -31,7 +31,7 @@ using inferwire::Model;
 using inferwire::OpenInference;
 using inferwire::ResponseStream;
 using namespace inferwire_test;  // NOLINT
-namespace pb = inferwire::open_inference;
+namespace oip = inferwire::open_inference;
 
 namespace {
 
@@ -45,16 +45,16 @@ class Stream {
  public:
   explicit Stream(RawCall& call) : call_(call) {}
 
-  std::optional<pb::ModelInferRequest> Read() {
+  std::optional<oip::ModelInferRequest> Read() {
     const auto bytes = call_.Read();
     if (!bytes.has_value()) return std::nullopt;
-    pb::ModelInferRequest request;
+    oip::ModelInferRequest request;
     Must(request.ParseFromString(*bytes));
     return request;
   }
   // A number, as the output "n".
   bool Answer(const std::string& id, std::int32_t n, bool last = false) {
-    pb::ModelStreamInferResponse message;
+    oip::ModelStreamInferResponse message;
     auto& response = *message.mutable_infer_response();
     response.set_id(id);
     (*response.mutable_parameters())["triton_final_response"].set_bool_param(last);
@@ -66,13 +66,13 @@ class Stream {
     return call_.Write(message.SerializeAsString());
   }
   bool End(const std::string& id) {
-    pb::ModelStreamInferResponse message;
+    oip::ModelStreamInferResponse message;
     message.mutable_infer_response()->set_id(id);
     (*message.mutable_infer_response()->mutable_parameters())["triton_final_response"].set_bool_param(true);
     return call_.Write(message.SerializeAsString());
   }
   bool Error(const std::string& id, const std::string& text) {
-    pb::ModelStreamInferResponse message;
+    oip::ModelStreamInferResponse message;
     message.set_error_message(text);
     message.mutable_infer_response()->set_id(id);
     return call_.Write(message.SerializeAsString());
@@ -301,7 +301,7 @@ TEST_CASE("where nobody waits, a reader that does not read holds the server back
   std::atomic<int> written{0};
   RawServer server([&](RawCall& call) {
     const auto request = Stream(call).Read();
-    pb::ModelStreamInferResponse message;
+    oip::ModelStreamInferResponse message;
     message.mutable_infer_response()->set_id(request->id());
     (*message.mutable_infer_response()->mutable_parameters())["s"].set_string_param(std::string(1 << 20, 'x'));
     message.mutable_infer_response()->add_outputs()->set_datatype("INT32");
