@@ -58,7 +58,9 @@ class Batcher {
     if (!shared_->valid.ok()) return shared_->valid;
     const auto rows = Joins(request, options);
     if (!rows.has_value()) return shared_->model.Infer(std::move(request), std::move(options));
-    return detail::Deliver(shared_->queue->Add(request, *rows, options).Get(), request.output_buffers());
+    absl::StatusOr<InferResult> result = shared_->queue->Add(request, *rows, options).Get();
+    detail::Deliver(result, request.output_buffers());
+    return result;
   }
 
   /// Calls and returns at once; the future has the result.
@@ -69,7 +71,8 @@ class Batcher {
     Future<InferResult> result = shared_->queue->Add(request, *rows, options);
     if (request.output_buffers().empty()) return result;
     return std::move(result).Then([buffers = request.output_buffers()](absl::StatusOr<InferResult> received) {
-      return detail::Deliver(std::move(received), buffers);
+      detail::Deliver(received, buffers);
+      return received;
     });
   }
 

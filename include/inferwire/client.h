@@ -49,7 +49,7 @@ namespace detail {
 template <class T>
 class TypedCall : public engine::UnaryCall {
  protected:
-  TypedCall(std::shared_ptr<engine::Engine> engine, engine::Loop& loop, Spec spec, Decoder<T> decode)
+  TypedCall(std::shared_ptr<engine::Engine> engine, engine::Loop& loop, Spec&& spec, Decoder<T> decode)
       : UnaryCall(std::move(engine), loop, std::move(spec)), decode_(decode) {}
 
   absl::Status Decode(wire::Reply&& reply) final { return decode_(std::move(reply), reply_); }
@@ -67,23 +67,23 @@ class TypedCall : public engine::UnaryCall {
 template <class T>
 class BlockingCall final : public TypedCall<T> {
  public:
-  BlockingCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec spec, Decoder<T> decode)
+  BlockingCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec&& spec, Decoder<T> decode)
       : TypedCall<T>(std::move(engine), engine::ThreadLoop(), std::move(spec), decode) {}
 
   absl::StatusOr<T> Wait() {
     std::unique_lock lock(done_mutex_);
-    while (!result_.has_value()) {
+    while (!end_.has_value()) {
       lock.unlock();
       this->loop_.Turn();
       lock.lock();
     }
-    return *std::move(result_);
+    return this->Result(*std::move(end_));
   }
 
  private:
   void OnEnd(absl::Status status) override {
     std::lock_guard lock(done_mutex_);
-    result_.emplace(this->Result(std::move(status)));
+    end_.emplace(std::move(status));
     // Cancelled from elsewhere: the caller may be waiting for nothing but time. Under the lock, since the loop ends
     // with the caller's thread.
     if (std::this_thread::get_id() != caller_) this->loop_.Wake();
@@ -91,14 +91,14 @@ class BlockingCall final : public TypedCall<T> {
 
   const std::thread::id caller_ = std::this_thread::get_id();
   std::mutex done_mutex_;
-  std::optional<absl::StatusOr<T>> result_;
+  std::optional<absl::Status> end_;
 };
 
 /// A call that is the state of its own future.
 template <class T>
 class FutureCall final : public TypedCall<T>, public FutureState<T> {
  public:
-  FutureCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec spec, Decoder<T> decode)
+  FutureCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec&& spec, Decoder<T> decode)
       : TypedCall<T>(engine, engine->AsyncLoop(), std::move(spec), decode) {}
 
   void CancelSource() override { this->Cancel(absl::CancelledError("cancelled by the caller")); }
@@ -296,7 +296,7 @@ class Client {
   }
 
   template <class T>
-  absl::StatusOr<T> CallAs(Raw raw, detail::Decoder<T> decode, CallOptions options) const {
+  absl::StatusOr<T> CallAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options) const {
     // What a shared stream brings comes by another thread anyway.
     if (raw.carrier) return AsyncAs(std::move(raw), decode, std::move(options)).Get();
     absl::Status ready = raw.request.status();
@@ -306,7 +306,7 @@ class Client {
     return call->Wait();
   }
   template <class T>
-  Future<T> AsyncAs(Raw raw, detail::Decoder<T> decode, CallOptions options) const {
+  Future<T> AsyncAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options) const {
     absl::Status ready = raw.request.status();
     auto call = detail::MakeRef<detail::FutureCall<T>>(
         engine_, Spec(std::move(raw), std::move(options), engine_->options().timeout), decode);
@@ -314,7 +314,7 @@ class Client {
     return Future<T>(std::move(call));
   }
   template <class T>
-  ResponseStream<T> StreamAs(Raw raw, detail::Decoder<T> decode, CallOptions options,
+  ResponseStream<T> StreamAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options,
                              engine::StreamCall::ResumeFunction resume = nullptr) const {
     return ResponseStream<T>(
         StartStream(std::move(raw), std::move(options), engine::StreamCall::Form::kServerStream, std::move(resume)),
@@ -324,7 +324,7 @@ class Client {
  private:
   explicit Client(std::shared_ptr<engine::Engine> engine) : engine_(std::move(engine)) {}
 
-  engine::Call::Spec Spec(Raw raw, CallOptions options, absl::Duration timeout) const {
+  engine::Call::Spec Spec(Raw&& raw, CallOptions&& options, absl::Duration timeout) const {
     timeout = options.timeout.value_or(timeout);
     if (raw.request.ok() && !engine_->bounds_loans()) *raw.request = wire::Owned(*std::move(raw.request));
     return {raw.path,           raw.request.ok() ? *std::move(raw.request) : wire::Payload(),
@@ -332,7 +332,7 @@ class Client {
             raw.draining,       std::move(raw.carrier),
             std::move(raw.id)};
   }
-  detail::Ref<engine::StreamCall> StartStream(Raw raw, CallOptions options, engine::StreamCall::Form form,
+  detail::Ref<engine::StreamCall> StartStream(Raw&& raw, CallOptions&& options, engine::StreamCall::Form form,
                                               engine::StreamCall::ResumeFunction resume = nullptr) const {
     absl::Status ready = raw.request.status();
     const ClientOptions& client = engine_->options();

@@ -94,14 +94,12 @@ inline bool HasPlacedOutputs(const InferRequest& request) {
   return std::any_of(outputs.begin(), outputs.end(), [](const auto& output) { return output.placement.has_value(); });
 }
 
-/// Outputs that the request directs to memory of the caller's are copied there.
-inline absl::StatusOr<InferResult> Deliver(absl::StatusOr<InferResult> result,
-                                           const std::vector<InferRequest::OutputBuffer>& buffers) {
-  if (!result.ok()) return result;
+/// Outputs that the request directs to memory of the caller's are copied there; an error takes the result's place.
+inline void Deliver(absl::StatusOr<InferResult>& result, const std::vector<InferRequest::OutputBuffer>& buffers) {
   for (const auto& [name, datatype, to] : buffers) {
-    if (absl::Status status = result->Move(name, datatype, to); !status.ok()) return status;
+    if (!result.ok()) return;
+    if (absl::Status status = result->Move(name, datatype, to); !status.ok()) result = std::move(status);
   }
-  return result;
 }
 
 template <class C>
@@ -161,12 +159,11 @@ class SharedStreams {
   template <class C>
   Ref<engine::Carrier> Get(const Client& client, const std::string& model) {
     std::lock_guard lock(mutex_);
-    Ref<engine::Carrier>& carrier = carriers_[model];
-    if (!carrier) {
-      carrier = ShareStreams<C>(client);
-      if (carriers_.size() <= kMost) return carrier;
-      std::erase_if(carriers_, [&](const auto& entry) { return entry.first != model && entry.second->Unique(); });
+    if (carriers_.size() >= kMost && !carriers_.contains(model)) {
+      std::erase_if(carriers_, [](const auto& entry) { return entry.second->Unique(); });
     }
+    Ref<engine::Carrier>& carrier = carriers_[model];
+    if (!carrier) carrier = ShareStreams<C>(client);
     return carrier;
   }
 
@@ -266,8 +263,10 @@ class Model {
     }
     AsOnce(request, options);
     const detail::Decoder<InferResult> decode = DecoderFor(request, options);
-    return detail::Deliver(client_.CallAs<InferResult>(RawFor(request, options), decode, std::move(options)),
-                           request.output_buffers());
+    absl::StatusOr<InferResult> result =
+        client_.CallAs<InferResult>(RawFor(request, options), decode, std::move(options));
+    detail::Deliver(result, request.output_buffers());
+    return result;
   }
 
   /// Calls and returns at once; the future has the result.
@@ -292,9 +291,8 @@ class Model {
   /// The results as a stream, for contracts that have one. Where the contract shares streams, requests to one model of
   /// a client travel together on one to each server; an error that the server tells of one request ends that alone. A
   /// request that is given up cannot be called back from there: the stream is cancelled once nobody waits for anything
-  /// on it. A call
-  /// whose options say what is sent beside the request (metadata, token, compression, parent) has a stream of its own,
-  /// and cancelling it cancels the request.
+  /// on it. A call whose options say what is sent beside the request (metadata, token, compression, parent) has a
+  /// stream of its own, and cancelling it cancels the request.
   ResponseStream<InferResult> StreamInfer(InferRequest request, CallOptions options = {}) const
     requires StreamingContract<C>
   {
@@ -389,7 +387,8 @@ class Model {
     Future<InferResult> result = client_.AsyncAs<InferResult>(RawFor(request, options), decode, std::move(options));
     if (request.output_buffers().empty()) return result;
     return std::move(result).Then([buffers = request.output_buffers()](absl::StatusOr<InferResult> received) {
-      return detail::Deliver(std::move(received), buffers);
+      detail::Deliver(received, buffers);
+      return received;
     });
   }
 

@@ -76,7 +76,8 @@ class [[nodiscard]] Sequence {
         .template AsyncAs<InferResult>(std::move(raw), detail::DecodeStreamed<C, true>, std::move(options))
         .Then([state = state_, end, buffers = request.output_buffers()](absl::StatusOr<InferResult> result) {
           state->store(!result.ok() ? State::kBroken : end ? State::kEnded : State::kIdle);
-          return detail::Deliver(std::move(result), buffers);
+          detail::Deliver(result, buffers);
+          return result;
         });
   }
   absl::Status MayGo(State state, const CallOptions& options) const {

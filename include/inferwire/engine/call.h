@@ -154,7 +154,7 @@ class Call : public TimerOwner, public Cancellable {
  protected:
   enum class State { kCreated, kStarted, kEnded };
 
-  Call(std::shared_ptr<Engine> engine, Loop& loop, Spec spec)
+  Call(std::shared_ptr<Engine> engine, Loop& loop, Spec&& spec)
       : engine_(std::move(engine)),
         loop_(loop),
         spec_(std::move(spec)),

@@ -50,7 +50,7 @@ class StreamCall : public Call {
     ResumeFunction resume = nullptr;  ///< without it, what broke after its first message stays broken
   };
 
-  StreamCall(std::shared_ptr<Engine> engine, Loop& loop, Spec spec, Terms terms)
+  StreamCall(std::shared_ptr<Engine> engine, Loop& loop, Spec&& spec, Terms terms)
       : Call(std::move(engine), loop, std::move(spec)),
         terms_(std::move(terms)),
         idle_timer_(*this, engine_->clock()),

@@ -7,8 +7,10 @@
 #include <absl/status/status.h>
 #include <grpcpp/support/async_unary_call.h>
 
+#include <cstddef>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "inferwire/engine/attempt.h"
@@ -47,6 +49,16 @@ class UnaryCall : public Call {
       const std::unique_ptr<OwnCall> self(this);
       static_cast<UnaryCall&>(*call_).OnReply(*this, wire::FromGrpc(status_), std::move(reply_));
     }
+    static OwnCall* New(UnaryCall& call, int number, TimePoint now, TimePoint due) {
+      void* const memory = number == 0 ? call.first_ : ::operator new(sizeof(OwnCall));
+      return ::new (memory) OwnCall(call, number, now, due);
+    }
+    static void operator delete(OwnCall* self, std::destroying_delete_t) {
+      const detail::Ref<TimerOwner> call = self->call_;  // where the memory may lie
+      const bool first = self->number() == 0;
+      self->~OwnCall();
+      if (!first) ::operator delete(self);
+    }
 
    private:
     wire::Reply reply_;
@@ -69,7 +81,7 @@ class UnaryCall : public Call {
 
   Attempt* NewAttempt(int number, TimePoint now, TimePoint due) override {
     if (spec_.carrier) return new Ride(*this, number, now, due);
-    return new OwnCall(*this, number, now, due);
+    return OwnCall::New(*this, number, now, due);
   }
   // Two of one id cannot be told apart.
   bool MayHedge() const override { return !spec_.carrier; }
@@ -86,6 +98,9 @@ class UnaryCall : public Call {
     OnAttemptEnd(std::unique_lock(mutex_), attempt, std::move(status));
   }
   void OnOtherTimer(std::unique_lock<std::mutex>, Timer&) override {}
+
+  // The first attempt, which most calls end with, lies in the call that it keeps: one allocation less.
+  alignas(OwnCall) std::byte first_[sizeof(OwnCall)];
 };
 
 }  // namespace engine
