@@ -594,6 +594,30 @@ TEST_CASE("shutting the client down ends what gathers, what waits and what is un
   CHECK(Contains(status, "the client was shut down"));
 }
 
+TEST_CASE("a batch that ends while the client is being shut down is left alone", "[batcher]") {
+  // Each ends the other from within its own end, whichever the shutdown comes to first.
+  struct Here final : inferwire::Executor {
+    void Run(absl::AnyInvocable<void()> work) override { work(); }
+  };
+  const auto here = std::make_shared<Here>();
+  Doubler server;
+  Batched batched(server.target(), {.max_batch = 2, .max_delay = kNever});
+  std::stop_source stop_a, stop_b;
+  const auto then_stop = [](std::stop_source& other) {
+    return [&other](absl::StatusOr<InferResult> result) {
+      other.request_stop();
+      return result.status();
+    };
+  };
+  auto a =
+      batched->AsyncInfer(Rows({1}), {.stop = stop_a.get_token(), .idempotent = true}).Then(here, then_stop(stop_b));
+  auto b =
+      batched->AsyncInfer(Rows({2}), {.stop = stop_b.get_token(), .idempotent = false}).Then(here, then_stop(stop_a));
+  batched.client.Shutdown();
+  CHECK(std::move(a).Get().status().code() == absl::StatusCode::kCancelled);
+  CHECK(std::move(b).Get().status().code() == absl::StatusCode::kCancelled);
+}
+
 TEST_CASE("continuations and coroutines run on the executor, and must not block there", "[batcher]") {
   Doubler server;
   Batched batched(server.target(), {.max_batch = 1});

@@ -209,8 +209,8 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
     std::int64_t first = 0;
     auto seat = batch->seats.begin();
     for (; seat->member.get() != &member; ++seat) first += seat->rows;
+    seat->member = {};  // a shutdown may come to a batch that has just ended
     if (batch->state == BatchState::kLeft) {
-      seat->member = {};
       return batch->waiting == 0 ? batch->call : Ref<FutureState<InferResult>>();
     }
     if (batch->waiting == 0) {
