@@ -182,6 +182,18 @@ TEST_CASE("the deadline holds while the connection is still being made", "[clien
   CHECK(std::chrono::steady_clock::now() - before < std::chrono::seconds(5));
 }
 
+TEST_CASE("a connection that is not made within connect_timeout is UNAVAILABLE, and never reached a server",
+          "[client]") {
+  const SilentServer silent;
+  const Client client = Connect(
+      silent.target(),
+      {.idempotent = false, .retry = {.max_attempts = 2}, .connection = {.connect_timeout = absl::Milliseconds(100)}});
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Minutes(1)}).status();
+  CHECK(status.code() == absl::StatusCode::kUnavailable);
+  CHECK(InfoOf(status).reason == CallInfo::Reason::kAttemptsExhausted);
+  CHECK(InfoOf(status).attempts.size() == 2);
+}
+
 TEST_CASE("a server gone mid-call is UNAVAILABLE", "[client][trap]") {
   HangUpServer server;
   const Client client = Connect(server.target());

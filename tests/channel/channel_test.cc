@@ -33,6 +33,7 @@ TEST_CASE("connection options that make no sense are refused by name", "[channel
   CHECK(Contains(Validate(ConnectionOptions{.keepalive_time = absl::Seconds(1)}), "keepalive_time is 1s; expected at"));
   CHECK(Contains(Validate(ConnectionOptions{.keepalive_timeout = absl::ZeroDuration()}), "keepalive_timeout is 0"));
   CHECK(Contains(Validate(ConnectionOptions{.max_age = absl::ZeroDuration()}), "max_age is 0"));
+  CHECK(Contains(Validate(ConnectionOptions{.connect_timeout = absl::Milliseconds(1)}), "connect_timeout is 1ms"));
   CHECK(Contains(Validate(ConnectionOptions{.max_reconnect_backoff = absl::ZeroDuration()}), "max_reconnect_backoff"));
   CHECK(Contains(Validate(ConnectionOptions{.user_agent = "a\nb"}), "user_agent"));
   CHECK(Contains(Validate(ConnectionOptions{.max_send_message_bytes = 0}), "max_send_message_bytes is 0"));

@@ -51,6 +51,10 @@ struct ConnectionOptions {
   /// A connection takes no new calls after so long, give or take a tenth, and is closed once those it carries have
   /// ended: so that clients find new servers behind a balancer that balances connections.
   absl::Duration max_age = absl::InfiniteDuration();
+  /// How long an attempt to connect may take, with TLS and the server's first word; gRPC's own is 20 s. Addresses that
+  /// swallow packets cost the first calls that much, where their attempt_timeout is not shorter; a path on which a
+  /// connection takes longer is never connected. At least 100 ms.
+  absl::Duration connect_timeout = absl::Seconds(3);
   /// How long to wait between attempts to connect, at most; gRPC's own is two minutes.
   absl::Duration max_reconnect_backoff = absl::Seconds(1);
   /// Stands before "inferwire/VERSION grpc-c++/..." in the header user-agent.
@@ -85,6 +89,7 @@ inline absl::Status Validate(const ConnectionOptions& options) {
   } durations[] = {{"keepalive_time", options.keepalive_time, absl::Seconds(10)},
                    {"keepalive_timeout", options.keepalive_timeout, absl::Milliseconds(1)},
                    {"lent_memory_timeout", options.lent_memory_timeout, absl::Milliseconds(100)},
+                   {"connect_timeout", options.connect_timeout, absl::Milliseconds(100)},
                    {"max_age", options.max_age, absl::Milliseconds(100)},
                    {"max_reconnect_backoff", options.max_reconnect_backoff, absl::Milliseconds(100)}};
   for (const auto& [name, value, least] : durations) {
@@ -235,7 +240,7 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
       detail::Cat(options.user_agent, options.user_agent.empty() ? "" : " ", "inferwire/" INFERWIRE_VERSION));
   // gRPC waits up to two minutes between connection attempts; a restarted server is to be used within a second.
   arguments.SetInt("grpc.initial_reconnect_backoff_ms", 100);
-  arguments.SetInt("grpc.min_reconnect_backoff_ms", 1000);  // how long one attempt to connect may take at least
+  arguments.SetInt("grpc.min_reconnect_backoff_ms", Milliseconds(options.connect_timeout));  // it means that
   arguments.SetInt("grpc.max_reconnect_backoff_ms", Milliseconds(options.max_reconnect_backoff));
   // A name is looked up again when its addresses fail, and a server that moved is to be found soon; gRPC's own is half
   // a minute.
@@ -268,9 +273,9 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
 inline std::string IdentityOf(const ConnectionOptions& o) {
   return detail::Cat(absl::FormatDuration(o.keepalive_time), " ", absl::FormatDuration(o.keepalive_timeout), " ",
                      o.keepalive_without_calls ? 1 : 0, " ", absl::FormatDuration(o.max_age), " ",
-                     absl::FormatDuration(o.lent_memory_timeout), " ", absl::FormatDuration(o.max_reconnect_backoff),
-                     " ", o.max_send_message_bytes, " ", o.user_agent.size(), " ", o.user_agent,
-                     o.service_config.size(), " ", o.service_config);
+                     absl::FormatDuration(o.lent_memory_timeout), " ", absl::FormatDuration(o.connect_timeout), " ",
+                     absl::FormatDuration(o.max_reconnect_backoff), " ", o.max_send_message_bytes, " ",
+                     o.user_agent.size(), " ", o.user_agent, o.service_config.size(), " ", o.service_config);
 }
 
 }  // namespace channel
