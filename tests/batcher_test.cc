@@ -596,10 +596,7 @@ TEST_CASE("shutting the client down ends what gathers, what waits and what is un
 
 TEST_CASE("a batch that ends while the client is being shut down is left alone", "[batcher]") {
   // Each ends the other from within its own end, whichever the shutdown comes to first.
-  struct Here final : inferwire::Executor {
-    void Run(absl::AnyInvocable<void()> work) override { work(); }
-  };
-  const auto here = std::make_shared<Here>();
+  const auto here = std::make_shared<inferwire::InlineExecutor>();
   Doubler server;
   Batched batched(server.target(), {.max_batch = 2, .max_delay = kNever});
   std::stop_source stop_a, stop_b;

@@ -58,7 +58,8 @@ constexpr std::size_t kLarge = std::size_t{256} << 20;
 // The embedded server as a process, behind a relay that takes a part of the first large request and then nothing more.
 // That the kernel takes little is what makes the call's rest wait for the socket, and not for HTTP/2's window.
 struct HalfSent {
-  explicit HalfSent(inferwire::ClientOptions options = {}) : relay(Port()), client(Connect(Target(), Once(options))) {
+  explicit HalfSent(inferwire::ClientOptions options = {})
+      : relay(Port()), client(Connect(Target(), Once(std::move(options)))) {
     relay.StopReadingAfter(std::uint64_t{32} << 20);
   }
   int Port() const { return std::stoi(server.line().substr(server.line().rfind(':') + 1)); }

@@ -58,7 +58,6 @@ class Process {
   /// What it said first, without the line's end.
   const std::string& line() const { return line_; }
 
-  pid_t pid() const { return pid_; }
   void Kill() { ::kill(pid_, SIGKILL); }
   /// Asks it to end (SIGTERM).
   void Terminate() { ::kill(pid_, SIGTERM); }
