@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which target strings can be meant. gRPC resolves what it does not understand by DNS and fails much later.
+// Which target strings can be meant. gRPC resolves what it does not understand by DNS, or makes a channel that is dead
+// from the start, and says so with the first call only.
 #ifndef INFERWIRE_CHANNEL_TARGET_H_
 #define INFERWIRE_CHANNEL_TARGET_H_
 
 #include <absl/status/status.h>
+#include <absl/strings/ascii.h>
+#include <absl/strings/escaping.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
+#include <string>
 #include <string_view>
 #include <system_error>
 
@@ -17,45 +25,202 @@ namespace inferwire {
 inline namespace v0 {
 namespace channel {
 
-/// OK for `host:port`, `[ipv6]:port` and gRPC's own schemes (github.com/grpc/grpc, doc/naming.md); otherwise
-/// INVALID_ARGUMENT, quoting the target and saying what was expected.
-inline absl::Status ValidateTarget(std::string_view target) {
-  const auto refuse = [&](std::string_view why) {
-    return absl::InvalidArgumentError(
-        detail::Cat("target '", target, "' ", why,
-                    "; expected host:port, or one of gRPC's schemes such as dns:///host:port, unix:path"));
-  };
-  if (target.empty()) return refuse("is empty");
-  for (char c : target) {
-    if ((c >= 0 && c <= 0x20) || c == 0x7f) {
-      return refuse("holds white space or a control character");
+/// gRPC is asked itself: a channel to what it cannot parse is born dead, and one to anything else connects to nothing
+/// yet.
+inline bool UnderstoodByGrpc(std::string_view target) {
+  return grpc::CreateChannel(std::string(target), grpc::InsecureChannelCredentials())
+             ->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_IDLE;
+}
+
+/// What a target may look like. (github.com/grpc/grpc, doc/naming.md.)
+class TargetSyntax {
+ public:
+  /// What is wrong with one, as the end of a sentence that begins with it; "" if nothing is.
+  static std::string Fault(std::string_view target) {
+    if (target.empty()) return "is empty";
+    for (const char c : target) {
+      if ((c >= 0 && c <= 0x20) || c == 0x7f) return "holds white space or a control character";
+    }
+    if (target.find_first_of("?#") != std::string_view::npos) return "holds a '?' or '#', which gRPC cuts off";
+    const std::string_view scheme = SchemeOf(target);
+    if (scheme.empty()) return HostPort(target);
+    const std::string_view rest = target.substr(scheme.size() + 1);
+    if (rest.find_first_not_of('/') == std::string_view::npos) return "names no address after its scheme";
+    const std::string lower = absl::AsciiStrToLower(detail::ToAbsl(scheme));
+    if (lower == "http" || lower == "https" || lower == "grpc" || lower == "grpcs") {
+      return detail::Cat("has the scheme '", scheme, "', which gRPC does not know; ",
+                         Meant(rest, "whether it is encrypted is said by the credentials, Tls() or Insecure()"));
+    }
+    if (lower != scheme) return detail::Cat("has the scheme '", scheme, "'; did you mean '", lower, ":'?");
+    if (!KnownToGrpc(scheme)) return detail::Cat("has the scheme '", scheme, "', which this gRPC does not know");
+    if (scheme == "dns") return Dns(rest);
+    if (scheme == "ipv4" || scheme == "ipv6") return Addresses(scheme, rest);
+    return UnderstoodByGrpc(target) ? std::string() : Refused(scheme, rest);
+  }
+
+ private:
+  static constexpr std::array<std::string_view, 9> kSchemes = {
+      "dns", "unix", "unix-abstract", "ipv4", "ipv6", "xds", "vsock", "google-c2p", "google-c2p-experimental"};
+  static bool IsScheme(std::string_view text) {
+    return std::find(kSchemes.begin(), kSchemes.end(), text) != kSchemes.end();
+  }
+
+  // What stands before a colon and begins an URI: before "://", or one of gRPC's own. "dns:53" is a host with a port.
+  static std::string_view SchemeOf(std::string_view target) {
+    const std::size_t colon = target.find(':');
+    if (colon == std::string_view::npos) return {};
+    const std::string_view scheme = target.substr(0, colon);
+    const std::string_view rest = target.substr(colon + 1);
+    if (rest.starts_with("//")) return scheme;
+    const bool port = !rest.empty() && rest.find_first_not_of("0123456789") == std::string_view::npos;
+    return !port && IsScheme(absl::AsciiStrToLower(detail::ToAbsl(scheme))) ? scheme : std::string_view();
+  }
+  // A scheme that gRPC does not know goes to DNS, whatever follows it; one that it knows does not. Not all have vsock.
+  static bool KnownToGrpc(std::string_view scheme) {
+    return scheme == "vsock" ? !UnderstoodByGrpc("vsock:no-number") : IsScheme(scheme);
+  }
+
+  // [//SERVER/]HOST:PORT
+  static std::string Dns(std::string_view rest) {
+    if (!rest.starts_with("//")) return HostPort(rest.substr(rest.starts_with("/") ? 1 : 0));
+    const std::size_t slash = rest.find('/', 2);
+    const std::string_view server = rest.substr(2, slash == std::string_view::npos ? slash : slash - 2);
+    const std::string_view host = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
+    if (host.empty()) {
+      return detail::Cat("names a DNS server, '", server, "', but no host; did you mean 'dns:///", server, "'?");
+    }
+    if (!server.empty() && !IsAddressAndPort(server)) {
+      return detail::Cat("names the DNS server '", server,
+                         "'; gRPC takes it as ADDRESS:PORT alone, such as 8.8.8.8:53");
+    }
+    return HostPort(host);
+  }
+
+  // A list of ADDRESS:PORT, with nothing to be looked up.
+  static std::string Addresses(std::string_view scheme, std::string_view rest) {
+    if (HasAuthority(rest)) return NoAuthority(scheme, rest);
+    rest.remove_prefix(rest.find_first_not_of('/'));
+    while (true) {
+      const std::size_t comma = rest.find(',');
+      const std::string_view one = rest.substr(0, comma);
+      if (const std::string fault = HostPort(one); !fault.empty()) {
+        return detail::Cat("names '", one, "', which ", fault);
+      }
+      if (!UnderstoodByGrpc(detail::Cat(scheme, ":", one))) {
+        return detail::Cat("names '", one, "', which is no ", scheme == "ipv4" ? "IPv4" : "IPv6",
+                           " address with a port; a name that is to be looked up goes without the scheme");
+      }
+      if (comma == std::string_view::npos) return {};
+      rest.remove_prefix(comma + 1);
     }
   }
-  for (std::string_view scheme : {"dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "xds:", "vsock:"}) {
-    if (!target.starts_with(scheme)) continue;
-    const std::string_view rest = target.substr(scheme.size());
-    if (rest.find_first_not_of('/') == std::string_view::npos) return refuse("names no address after its scheme");
-    return absl::OkStatus();
-  }
-  if (const std::size_t scheme = target.find("://"); scheme != std::string_view::npos) {
-    return refuse(detail::Cat("has the scheme '", target.substr(0, scheme), "', which gRPC does not know"));
-  }
-  if (target.find('/') != std::string_view::npos) return refuse("holds a '/', which no host:port has");
 
-  const std::size_t colon = target.rfind(':');
-  const bool bracketed = target.front() == '[';
-  if (colon == std::string_view::npos || (bracketed && target.rfind(']') != colon - 1)) return refuse("has no port");
-  const std::string_view host = target.substr(0, colon);
-  if (host.empty() || host == "[]") return refuse("has no host");
-  if (!bracketed && host.find(':') != std::string_view::npos)
-    return refuse("has several colons; an IPv6 address goes in brackets: [::1]:50051");
-  const std::string_view digits = target.substr(colon + 1);
-  int port = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (error != std::errc() || end != digits.data() + digits.size() || port < 1 || port > 65535) {
-    return refuse(detail::Cat("has the port '", digits, "', which is none of 1 to 65535"));
+  static std::string HostPort(std::string_view text) {
+    const std::string decoded = Decoded(text);
+    const std::string_view given = decoded;
+    if (given.find('@') != std::string_view::npos) return "holds an '@', but gRPC knows no user names in targets";
+    if (given.find(',') != std::string_view::npos) {
+      return "holds a ','; several targets are several elements of ClientOptions::targets";
+    }
+    if (given.find('/') != std::string_view::npos) return "holds a '/', which no host:port has";
+    const std::size_t colon = given.rfind(':');
+    const bool bracketed = given.starts_with("[");
+    if (colon == std::string_view::npos || (bracketed && given.rfind(']') != colon - 1)) {
+      return "has no port, which gRPC would take for 443";
+    }
+    const std::string_view host = given.substr(0, colon);
+    if (host.empty() || host == "[]") return "has no host";
+    if (!bracketed && host.find(':') != std::string_view::npos) {
+      return "has several colons; an IPv6 address goes in brackets: [::1]:50051";
+    }
+    const std::string_view digits = given.substr(colon + 1);
+    int port = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+    if (error != std::errc() || end != digits.data() + digits.size() || port < 1 || port > 65535) {
+      return detail::Cat("has the port '", digits, "', which is none of 1 to 65535");
+    }
+    return bracketed ? Bracketed(host) : Host(host);
   }
-  return absl::OkStatus();
+  static std::string Bracketed(std::string_view host) {
+    // That this machine lacks an interface today is nobody's mistake.
+    const std::size_t zone = host.find('%');
+    const std::string_view address =
+        zone != std::string_view::npos ? host.substr(0, zone) : host.substr(0, host.size() - 1);
+    if (UnderstoodByGrpc(detail::Cat("ipv6:", address, "]:1"))) return {};
+    return detail::Cat("has in brackets what is no IPv6 address: '", host, "'");
+  }
+  // Names in other scripts are left to the resolver.
+  static std::string Host(std::string_view host) {
+    std::string_view rest = host.ends_with(".") ? host.substr(0, host.size() - 1) : host;
+    const bool numbers = rest.find_first_not_of("0123456789.") == std::string_view::npos;
+    if (numbers && rest.find('.') != std::string_view::npos && !UnderstoodByGrpc(detail::Cat("ipv4:", rest, ":1"))) {
+      return detail::Cat("has the host '", host, "', which is neither an IPv4 address nor a name");
+    }
+    while (true) {
+      const std::size_t dot = rest.find('.');
+      const std::string_view label = rest.substr(0, dot);
+      if (label.empty() || label.size() > 63) {
+        return detail::Cat("has the host '", host, "', of which a part between dots has ", label.size(),
+                           " characters; DNS allows 1 to 63");
+      }
+      for (const char c : label) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (absl::ascii_isascii(byte) && !absl::ascii_isalnum(byte) && c != '-' && c != '_') {
+          return detail::Cat("has the host '", host, "', which holds a '", std::string(1, c), "'");
+        }
+      }
+      if (dot == std::string_view::npos) return {};
+      rest.remove_prefix(dot + 1);
+    }
+  }
+  static bool IsAddressAndPort(std::string_view text) {
+    return HostPort(text).empty() && UnderstoodByGrpc(detail::Cat(text.starts_with("[") ? "ipv6:" : "ipv4:", text));
+  }
+
+  static bool HasAuthority(std::string_view rest) { return rest.starts_with("//") && !rest.starts_with("///"); }
+  static std::string NoAuthority(std::string_view scheme, std::string_view rest) {
+    return detail::Cat("has '//' after its scheme, where gRPC expects none or three; did you mean '", scheme, ":",
+                       rest.substr(2), "'?");
+  }
+  // What gRPC does not take of a scheme that it knows.
+  static std::string Refused(std::string_view scheme, std::string_view rest) {
+    if (scheme.starts_with("unix") && HasAuthority(rest)) return NoAuthority(scheme, rest);
+    if (scheme.starts_with("unix")) {
+      return detail::Cat("names a socket by ", rest.size(), " characters, which is more than a socket's name has");
+    }
+    return scheme == "vsock" ? "is not of the form vsock:CID:PORT" : "is not understood by gRPC";
+  }
+  // Of what follows a scheme that should not be there.
+  static std::string Meant(std::string_view rest, std::string_view why) {
+    rest.remove_prefix(rest.find_first_not_of('/'));
+    const std::string_view host = rest.substr(0, rest.find('/'));
+    return HostPort(host).empty() ? detail::Cat("did you mean '", host, "'? ", why) : std::string(why);
+  }
+
+  static int Hex(char c) {
+    if (!absl::ascii_isxdigit(static_cast<unsigned char>(c))) return -1;
+    return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+  }
+  // A target is an URI to gRPC: %5B is a bracket. What is no such triple stays.
+  static std::string Decoded(std::string_view text) {
+    std::string out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const bool triple = text[i] == '%' && i + 2 < text.size() && Hex(text[i + 1]) >= 0 && Hex(text[i + 2]) >= 0;
+      out += triple ? static_cast<char>(Hex(text[i + 1]) * 16 + Hex(text[i + 2])) : text[i];
+      if (triple) i += 2;
+    }
+    return out;
+  }
+};
+
+/// OK for `host:port`, `[ipv6]:port` and the schemes that this gRPC knows; otherwise INVALID_ARGUMENT, quoting the
+/// target, and saying what is wrong with it and what was expected.
+inline absl::Status ValidateTarget(std::string_view target) {
+  const std::string fault = TargetSyntax::Fault(target);
+  if (fault.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      detail::Cat("target '", absl::CHexEscape(detail::ToAbsl(target)), "' ", fault,
+                  "; expected host:port, or one of gRPC's schemes such as dns:///host:port, unix:path"));
 }
 
 }  // namespace channel
