@@ -132,7 +132,7 @@ TEST_CASE("a reply of more than gRPC's own 4 MiB is received by default", "[clie
 TEST_CASE("trailers far over the metadata limit end the call with a status", "[client][trap]") {
   RawServer server([](RawCall& call) {
     call.Read();
-    call.context().AddTrailingMetadata("x-huge", std::string(200'000, 'x'));
+    call.context().AddTrailingMetadata("x-huge", std::string(20 << 20, 'x'));
     call.Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "no"));
   });
   const Client client = Connect(server.target(), {.retry = {.max_attempts = 1}});
@@ -153,6 +153,18 @@ TEST_CASE("error details that fit in trailers arrive, though they exceed gRPC's 
   CHECK(status.message() == "no such model");
   REQUIRE(InfoOf(status).trailing_metadata.size() == 1);
   CHECK(InfoOf(status).trailing_metadata[0].second.size() == 20'000);
+}
+
+TEST_CASE("errors of many times 64 KiB keep their code and text", "[client][trap]") {
+  const std::size_t size = GENERATE(std::size_t{70'000}, std::size_t{1} << 20, std::size_t{5} << 20);
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    call.Finish(grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, std::string(size, 'x')));
+  });
+  const Client client = Connect(server.target());
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(status.code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(status.message().size() == size);
 }
 
 TEST_CASE("a dead port is UNAVAILABLE after the attempts are used up, and says where", "[client][trap]") {
@@ -445,6 +457,144 @@ TEST_CASE("metadata is sent, the client's and the call's", "[client]") {
   const std::lock_guard lock(mutex);
   CHECK(tenant == "a");
   CHECK(model == std::string("\0\xff", 2));
+}
+
+TEST_CASE("a call's metadata stands in for the client's of the same key, and the observer's for both", "[client]") {
+  using Lines = std::multimap<std::string, std::string>;
+  std::mutex mutex;
+  Lines lines;
+  RawServer server([&](RawCall& call) {
+    std::unique_lock lock(mutex);
+    lines.clear();
+    for (const auto& [key, value] : call.context().client_metadata()) {
+      const std::string name(key.data(), key.size());
+      if (name != "user-agent") lines.emplace(name, std::string(value.data(), value.size()));
+    }
+    lock.unlock();
+    Echo(call);
+  });
+  struct Tracer : inferwire::Observer, inferwire::CallObserver {
+    std::unique_ptr<inferwire::CallObserver> CallStarted(const CallStart&) override {
+      return std::make_unique<Tracer>();
+    }
+    void AttemptStarted(const AttemptStart&, inferwire::Metadata& metadata) override {
+      metadata = {{"traceparent", "observer"}};
+    }
+  };
+  const bool observed = GENERATE(false, true);
+  const Client client = Connect(
+      server.target(), {.metadata = {{"application", "a"}, {"x-both", "1"}, {"x-both", "2"}, {"traceparent", "client"}},
+                        .observer = observed ? std::make_shared<Tracer>() : nullptr});
+  const CallOptions own{.metadata = {{"application", "b"}, {"x-own", "1"}, {"x-own", "2"}, {"traceparent", "call"}}};
+  const Lines expected{{"application", "b"}, {"traceparent", observed ? "observer" : "call"},
+                       {"x-both", "1"},      {"x-both", "2"},
+                       {"x-own", "1"},       {"x-own", "2"}};
+  const auto seen = [&] {
+    const std::lock_guard lock(mutex);
+    return lines;
+  };
+  REQUIRE(client.Call<&Inference::RunInference>(Text("x"), own).ok());
+  CHECK(seen() == expected);
+  REQUIRE(client.Async<&Inference::RunInference>(Text("x"), own).Get().ok());
+  CHECK(seen() == expected);
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"), own);
+  while (stream.Read().has_value()) {
+  }
+  CHECK(seen() == expected);
+  auto upload = client.Upload<&Inference::UploadInference>(own);
+  CHECK(upload.Finish().status().code() == absl::StatusCode::kInternal);  // the echo of nothing
+  CHECK(seen() == expected);
+  REQUIRE(client.Open<&Inference::Converse>(own).Finish().ok());
+  CHECK(seen() == expected);
+  REQUIRE(client.Call<&Inference::RunInference>(Text("x")).ok());
+  CHECK(seen().count("application") == 1);
+}
+
+TEST_CASE("an authorization of the call's own stands in for the client's token, and the reverse", "[client][token]") {
+  std::mutex mutex;
+  std::vector<std::string> lines;
+  RawServer server([&](RawCall& call) {
+    std::unique_lock lock(mutex);
+    lines.clear();
+    const auto [begin, end] = call.context().client_metadata().equal_range("authorization");
+    for (auto it = begin; it != end; ++it) lines.emplace_back(it->second.data(), it->second.size());
+    lock.unlock();
+    Echo(call);
+  });
+  using inferwire::BearerToken;
+  const auto sent = [&](inferwire::ClientOptions options, CallOptions call) {
+    REQUIRE(
+        Connect(server.target(), std::move(options)).Call<&Inference::RunInference>(Text("x"), std::move(call)).ok());
+    const std::lock_guard lock(mutex);
+    return lines;
+  };
+  using Lines = std::vector<std::string>;
+  const BearerToken token = BearerToken("t").EvenOverPlaintext();
+  const BearerToken unavailable = BearerToken([]() -> absl::StatusOr<inferwire::AccessToken> {
+                                    return absl::InternalError("not to be asked");
+                                  }).EvenOverPlaintext();
+  CHECK(sent({.metadata = {{"authorization", "Basic c"}}}, {}) == Lines{"Basic c"});
+  CHECK(sent({.token = unavailable}, {.metadata = {{"authorization", "Basic o"}}}) == Lines{"Basic o"});
+  CHECK(sent({.metadata = {{"authorization", "Basic c"}}}, {.token = token}) == Lines{"Bearer t"});
+  const absl::Status create = Client::Create({.targets = {"a:1"},
+                                              .credentials = inferwire::Insecure(),
+                                              .metadata = {{"authorization", "x"}},
+                                              .token = token})
+                                  .status();
+  CHECK(create.code() == absl::StatusCode::kInvalidArgument);
+  CHECK(Contains(create, "expected one of the two"));
+  const absl::Status call =
+      Connect(server.target())
+          .Call<&Inference::RunInference>(Text("x"), {.metadata = {{"authorization", "x"}}, .token = token})
+          .status();
+  CHECK(call.code() == absl::StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("keys that gRPC drops, dies of, or that kill connections are refused everywhere, with the reason",
+          "[client][trap]") {
+  const auto [key, why] = GENERATE(table<std::string, std::string>({
+      {"grpclb_client_stats", "balancers"},
+      {"lb-cost-bin", "balancers"},
+      {"endpoint-load-metrics-bin", "balancers"},
+      {"connection", "a single connection of HTTP/1"},
+      {"keep-alive", "a single connection of HTTP/1"},
+      {"proxy-connection", "a single connection of HTTP/1"},
+      {"transfer-encoding", "a single connection of HTTP/1"},
+      {"upgrade", "a single connection of HTTP/1"},
+      {"http2-settings", "a single connection of HTTP/1"},
+      {"te", "set by gRPC itself"},
+      {"content-type", "set by gRPC itself"},
+      {"content-length", "set by gRPC itself"},
+      {"user-agent", "ConnectionOptions::user_agent"},
+      {"host", "ConnectionOptions::authority"},
+      {"grpc-timeout", "reserved"},
+      {"grpc-anything", "reserved"},
+      {":authority", "may hold only"},
+      {":path", "may hold only"},
+  }));
+  CAPTURE(key);
+  RawServer server(Echo);
+  const inferwire::Metadata metadata{{"x-fine", "1"}, {key, "trailers"}};
+  const auto refused = [&, &reason = why](const absl::Status& status) {
+    return status.code() == absl::StatusCode::kInvalidArgument && Contains(status, "'" + key + "'") &&
+           Contains(status, reason);
+  };
+  CHECK(refused(
+      Client::Create({.targets = {"a:1"}, .credentials = inferwire::Insecure(), .metadata = metadata}).status()));
+  const Client client = Connect(server.target());
+  CHECK(refused(client.Call<&Inference::RunInference>(Text("x"), {.metadata = metadata}).status()));
+  CHECK(refused(client.Open<&Inference::Converse>({.metadata = metadata}).Finish()));
+  struct Adder : inferwire::Observer, inferwire::CallObserver {
+    explicit Adder(inferwire::Metadata given) : added(std::move(given)) {}
+    std::unique_ptr<inferwire::CallObserver> CallStarted(const CallStart&) override {
+      return std::make_unique<Adder>(added);
+    }
+    void AttemptStarted(const AttemptStart&, inferwire::Metadata& to) override { to = added; }
+    const inferwire::Metadata added;
+  };
+  const Client observed = Connect(server.target(), {.observer = std::make_shared<Adder>(metadata)});
+  CHECK(refused(observed.Call<&Inference::RunInference>(Text("x")).status()));
+  CHECK(server.calls() == 0);
 }
 
 TEST_CASE("illegal metadata is INVALID_ARGUMENT in every form of call", "[client]") {

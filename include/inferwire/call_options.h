@@ -28,10 +28,10 @@ struct CallOptions {
   std::optional<absl::Duration> timeout = std::nullopt;
   /// Cancels the call when a stop is requested.
   std::stop_token stop = {};
-  /// Sent with every attempt, after the client's own. Keys in lower case; values of keys that end in "-bin" may be
-  /// bytes.
+  /// Sent with every attempt; a key stands in for the client's entries of that key. Keys in lower case; values of keys
+  /// that end in "-bin" may be bytes.
   Metadata metadata = {};
-  /// In place of the client's.
+  /// In place of the client's token, or of its `authorization`.
   std::optional<BearerToken> token = std::nullopt;
   /// In place of the client's.
   std::optional<Compression> compression = std::nullopt;

@@ -70,9 +70,11 @@ struct ClientOptions {
   OutlierPolicy outliers = {};
   /// What several targets are to one another.
   TargetOrder target_order = TargetOrder::kBalanced;
-  /// Sent with every attempt of every call.
+  /// Sent with every attempt of every call, but for keys that the call, or an observer, brings itself. A key that is
+  /// given twice is sent twice.
   Metadata metadata = {};
-  /// Sent with every attempt of every call, as "authorization: Bearer ...". Over plaintext only by
+  /// Sent with every attempt of every call, as "authorization: Bearer ...", but for calls that bring a token or an
+  /// `authorization` of their own. Over plaintext only by
   /// BearerToken::EvenOverPlaintext.
   std::optional<BearerToken> token = std::nullopt;
   /// Of requests. Off: tensors compress badly.
@@ -101,7 +103,11 @@ inline absl::Status ValidateTargets(const std::vector<std::string>& targets) {
   return absl::OkStatus();
 }
 
-inline absl::Status ValidateToken(const std::optional<BearerToken>& token, const Credentials& credentials) {
+inline absl::Status ValidateToken(const std::optional<BearerToken>& token, const Credentials& credentials,
+                                  const Metadata& metadata) {
+  if (token.has_value() && wire::Has(metadata, wire::kAuthorization)) {
+    return absl::InvalidArgumentError("token: metadata beside it has an 'authorization' too; expected one of the two");
+  }
   if (!token.has_value() || credentials.secure() || token->allows_plaintext()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       "token: a bearer token over plaintext can be read and used by anyone on the way; use Tls() credentials, or say "
@@ -134,7 +140,8 @@ inline absl::Status Validate(const ClientOptions& options) {
   if (absl::Status status = channel::Validate(options.connection); !status.ok()) return status;
   if (absl::Status status = channel::Validate(options.health); !status.ok()) return status;
   if (absl::Status status = channel::Validate(options.outliers); !status.ok()) return status;
-  if (absl::Status status = ValidateToken(options.token, options.credentials); !status.ok()) return status;
+  if (absl::Status status = ValidateToken(options.token, options.credentials, options.metadata); !status.ok())
+    return status;
   if (absl::Status status = policy::Validate(options.retry); !status.ok()) return status;
   if (absl::Status status = policy::Validate(options.retry_budget); !status.ok()) return status;
   if (options.hedge.has_value()) {

@@ -37,6 +37,9 @@ TEST_CASE("connection options that make no sense are refused by name", "[channel
   CHECK(Contains(Validate(ConnectionOptions{.max_reconnect_backoff = absl::ZeroDuration()}), "max_reconnect_backoff"));
   CHECK(Contains(Validate(ConnectionOptions{.user_agent = "a\nb"}), "user_agent"));
   CHECK(Contains(Validate(ConnectionOptions{.max_send_message_bytes = 0}), "max_send_message_bytes is 0"));
+  for (const char* const authority : {"a b", "http://a", "a/b", "u@a", "a\n"}) {
+    CHECK(Contains(Validate(ConnectionOptions{.authority = authority}), "connection.authority is '"));
+  }
 }
 
 TEST_CASE("the user agent names the application, the library and gRPC", "[channel][client]") {
@@ -49,6 +52,46 @@ TEST_CASE("the user agent names the application, the library and gRPC", "[channe
   };
   CHECK(agent({}).starts_with("inferwire/" INFERWIRE_VERSION " grpc-c++/"));
   CHECK(agent({.connection = {.user_agent = "robot/7"}}).starts_with("robot/7 inferwire/"));
+}
+
+TEST_CASE("another :authority can be sent, and clients that differ by it share no connection", "[channel][client]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(Answer(call.context().host()));
+  });
+  const auto host = [&](const ClientOptions& options) {
+    return Connect(server.target(), options).Call<&Inference::RunInference>(Text("x"))->text();
+  };
+  CHECK(host({}) == server.target());
+  CHECK(host({.connection = {.authority = "models.example.org"}}) == "models.example.org");
+  CHECK(host({.connection = {.authority = "sklearn.default.svc:8080"}}) == "sklearn.default.svc:8080");
+}
+
+TEST_CASE("a target that gRPC can make no channel to is UNAVAILABLE, and left for others", "[channel]") {
+  RawServer server(Echo);
+  // Past what Create checks.
+  ClientOptions options{.targets = {"dns://nowhere:1", server.target()}};
+  inferwire::channel::Connector connector({grpc::InsecureChannelCredentials(), "insecure"}, {}, {}, 1 << 20);
+  const auto engine = std::make_shared<inferwire::engine::Engine>(options, connector);
+  const auto call = [](const std::shared_ptr<inferwire::engine::Engine>& on) {
+    using inferwire::Rpc;
+    auto future = inferwire::detail::MakeRef<inferwire::detail::FutureCall<inference::Response>>(
+        on,
+        inferwire::engine::Call::Spec{
+            Rpc<&Inference::RunInference>::path(), *inferwire::wire::Encode(Text("x")), {}, absl::Seconds(5)},
+        inferwire::wire::DecodeInto<inference::Response>);
+    future->Start(absl::OkStatus());
+    return inferwire::Future<inference::Response>(std::move(future)).Get().status();
+  };
+  for (int i = 0; i < 50; ++i) CHECK(call(engine).ok());
+  const auto targets = engine->pool().targets();
+  CHECK(targets[0]->attempts < 10);
+
+  options.targets = {"dns://nowhere:1"};
+  const absl::Status status = call(std::make_shared<inferwire::engine::Engine>(options, connector));
+  CHECK(status.code() == absl::StatusCode::kUnavailable);
+  CHECK(Contains(status, "gRPC cannot make a channel to 'dns://nowhere:1'"));
+  CHECK(Contains(status, "(4 attempts to 1 target"));
 }
 
 TEST_CASE("requests are compressed per client or per call", "[channel][client]") {

@@ -36,8 +36,7 @@ class ScriptedCall final : public engine::Call {
   class ScriptedAttempt final : public engine::RpcAttempt {
    public:
     ScriptedAttempt(ScriptedCall& call, int number, TimePoint now, TimePoint due)
-        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.sent_token(), call.PickTarget(now), number,
-                     now, due),
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due),
           seen_(call.seen_) {
       ++seen_.alive;
     }

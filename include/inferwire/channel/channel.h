@@ -5,6 +5,7 @@
 #define INFERWIRE_CHANNEL_CHANNEL_H_
 
 #include <absl/status/status.h>
+#include <absl/strings/escaping.h>
 #include <absl/time/time.h>
 #include <grpc/compression.h>
 #include <grpcpp/create_channel.h>
@@ -59,6 +60,13 @@ struct ConnectionOptions {
   absl::Duration max_reconnect_backoff = absl::Seconds(1);
   /// Stands before "inferwire/VERSION grpc-c++/..." in the header user-agent.
   std::string user_agent = {};
+  /// The header :authority, by which gateways route (Istio, Knative, a KServe ingress), where it is not the target's
+  /// host and port. Over TLS it is also the name that the server's certificate must bear, unless
+  /// TlsOptions::server_name says another.
+  std::string authority = {};
+  /// Whether the proxies that the environment names (grpc_proxy, https_proxy, http_proxy, but for the hosts of
+  /// no_proxy) are used, as gRPC does by itself.
+  bool use_proxy = true;
   /// gRPC's service config, as JSON, for those who let gRPC balance the addresses behind one target:
   /// `{"loadBalancingConfig": [{"round_robin": {}}]}`. (github.com/grpc/grpc, doc/service_config.md.)
   std::string service_config = {};
@@ -103,6 +111,13 @@ inline absl::Status Validate(const ConnectionOptions& options) {
       return absl::InvalidArgumentError("connection.user_agent holds a character outside printable ASCII");
     }
   }
+  for (const char c : options.authority) {
+    if (c <= 0x20 || c > 0x7e || c == '/' || c == '@') {
+      return absl::InvalidArgumentError(detail::Cat("connection.authority is '",
+                                                    absl::CHexEscape(detail::ToAbsl(options.authority)),
+                                                    "'; expected a host, or host:port"));
+    }
+  }
   if (!options.service_config.empty() && !UnderstandsServiceConfig(options.service_config)) {
     return absl::InvalidArgumentError(
         "connection.service_config is not understood by gRPC; expected JSON such as "
@@ -139,6 +154,7 @@ class Channel {
         credentials_(std::move(credentials)),
         arguments_(std::move(arguments)),
         channel_(Connect(arguments_, /*core_retries=*/false)),
+        dead_(state() != GRPC_CHANNEL_IDLE),
         stub_(channel_) {}
 
   const std::string& target() const { return target_; }
@@ -176,11 +192,20 @@ class Channel {
   /// Connects, and waits for it; false if that takes too long.
   bool WaitForConnected(std::chrono::system_clock::time_point deadline) { return channel_->WaitForConnected(deadline); }
 
+  /// What the error of a call says that gRPC's own words do not. Where gRPC could not make a channel at all, each call
+  /// ends with a code of gRPC's choice: such a target is one that cannot be reached.
+  absl::Status Explain(absl::Status status) const {
+    if (!dead_ || status.ok()) return status;
+    return absl::UnavailableError(
+        detail::Cat("gRPC cannot make a channel to '", target_, "': ", detail::ToStd(status.message())));
+  }
+
   /// Whether an attempt that ended with `code` and whose context tells of `peer` provably never reached a server: gRPC
   /// gives an attempt that was never bound to a connection the target's text for a peer. For UNAVAILABLE alone, since
   /// newer versions bind the peer only once the server has answered or the connection has broken.
   bool NeverReached(absl::StatusCode code, std::string_view peer) const {
     if (code != absl::StatusCode::kUnavailable) return false;
+    if (dead_) return true;
     constexpr std::string_view kDefaultScheme = "dns:///";  // put in front by newer versions
     return peer == spelling_ || (peer.starts_with(kDefaultScheme) && peer.substr(kDefaultScheme.size()) == spelling_);
   }
@@ -218,6 +243,7 @@ class Channel {
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const grpc::ChannelArguments arguments_;
   const std::shared_ptr<grpc::Channel> channel_;
+  const bool dead_;
   std::atomic<int> in_flight_{0};
   std::atomic<bool> warm_{false};
   Stub stub_;
@@ -227,6 +253,9 @@ class Channel {
   };
   std::array<Spare, 4> spares_;
 };
+
+/// The most that a server may send beside messages.
+inline constexpr int kMostMetadataBytes = 8 << 20;
 
 /// What all channels of a client are made with. `max_receive_bytes` bounds one reply; `server_name`, where it is not
 /// empty, is whom TLS expects in place of the target. The keys are spelled out, since gRPC moved the macros that name
@@ -255,8 +284,13 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
   // on a stream that nobody reads, hence not more; and what comes in one round trip of a call, hence not less.
   arguments.SetInt("grpc.http2.bdp_probe", 0);
   arguments.SetInt("grpc.http2.lookahead_bytes", 2 << 20);
-  // Error details travel in trailers, and 8 KiB, gRPC's default, is little for them.
-  arguments.SetInt("grpc.max_metadata_size", 64 * 1024);
+  // Error texts and details travel in trailers, and what exceeds the limit takes the status with it. gRPC's default of
+  // 8 KiB is little for them; a model's Python traceback can be long. Newer versions refuse some of what is over the
+  // first limit, and all that is over the second.
+  arguments.SetInt("grpc.max_metadata_size", kMostMetadataBytes);
+  arguments.SetInt("grpc.absolute_max_metadata_size", kMostMetadataBytes);
+  if (!options.authority.empty()) arguments.SetString("grpc.default_authority", options.authority);
+  if (!options.use_proxy) arguments.SetInt("grpc.enable_http_proxy", 0);
   if (options.keepalive_time != absl::InfiniteDuration()) {
     arguments.SetInt("grpc.keepalive_time_ms", Milliseconds(options.keepalive_time));
     arguments.SetInt("grpc.keepalive_timeout_ms", Milliseconds(options.keepalive_timeout));
@@ -275,7 +309,8 @@ inline std::string IdentityOf(const ConnectionOptions& o) {
                      o.keepalive_without_calls ? 1 : 0, " ", absl::FormatDuration(o.max_age), " ",
                      absl::FormatDuration(o.lent_memory_timeout), " ", absl::FormatDuration(o.connect_timeout), " ",
                      absl::FormatDuration(o.max_reconnect_backoff), " ", o.max_send_message_bytes, " ",
-                     o.user_agent.size(), " ", o.user_agent, o.service_config.size(), " ", o.service_config);
+                     o.user_agent.size(), " ", o.user_agent, o.authority.size(), " ", o.authority, o.use_proxy ? 1 : 0,
+                     " ", o.service_config.size(), " ", o.service_config);
 }
 
 }  // namespace channel

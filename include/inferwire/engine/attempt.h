@@ -94,16 +94,13 @@ class Attempt {
 /// last of them.
 class RpcAttempt : public Attempt {
  public:
-  RpcAttempt(TimerOwner& call, const ClientOptions& client, const CallOptions& options, const std::string& token,
-             channel::Lease lease, int number, TimePoint now, TimePoint due)
+  RpcAttempt(TimerOwner& call, const ClientOptions& client, const CallOptions& options, channel::Lease lease,
+             int number, TimePoint now, TimePoint due)
       : Attempt(call, number, now, due),
         lease_(std::move(lease)),
         inherited_(options.parent != nullptr ? grpc::ClientContext::FromServerContext(*options.parent) : nullptr),
         context_(inherited_ != nullptr ? *inherited_ : own_.emplace()) {
     if (due != TimePoint::max()) context_.set_deadline(ToTimespec(now, due));
-    for (const auto& [key, value] : client.metadata) context_.AddMetadata(key, value);
-    for (const auto& [key, value] : options.metadata) context_.AddMetadata(key, value);
-    if (!token.empty()) context_.AddMetadata("authorization", detail::Cat("Bearer ", token));
     switch (options.compression.value_or(client.compression)) {
       case Compression::kNone:
         break;
@@ -138,6 +135,9 @@ class RpcAttempt : public Attempt {
   }
 
  protected:
+  /// How it ended, once it has.
+  absl::Status ended() const { return lease_.channel().Explain(wire::FromGrpc(status_)); }
+
   channel::Lease lease_;
 
  private:

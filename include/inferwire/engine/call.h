@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -77,7 +78,7 @@ class Call : public TimerOwner, public Cancellable {
     if (ready.ok()) ready = wire::ValidateMetadata(spec_.options.metadata);
     if (ready.ok() && spec_.options.retry.has_value()) ready = policy::Validate(*spec_.options.retry);
     if (ready.ok() && spec_.options.hedge.has_value()) ready = policy::Validate(*spec_.options.hedge);
-    if (ready.ok()) ready = detail::ValidateToken(spec_.options.token, client.credentials);
+    if (ready.ok()) ready = detail::ValidateToken(spec_.options.token, client.credentials, spec_.options.metadata);
     if (ready.ok() && !engine_->Register(*this)) ready = absl::FailedPreconditionError("the client was shut down");
     if (ready.ok() && spec_.options.stop.stop_possible()) {
       stop_.emplace(spec_.options.stop, OnStop{this});  // may cancel at once; the call is not started then
@@ -203,7 +204,6 @@ class Call : public TimerOwner, public Cancellable {
   TimePoint Now() const { return engine_->Now(); }
   TimePoint started() const { return started_; }
   channel::Channel::Stub& StubOf(channel::Channel& channel) const { return channel.stub(idempotent_, lends()); }
-  const std::string& sent_token() const { return sent_token_; }
   /// Whether an attempt that failed had, for all that is known, reached a server.
   bool reached_server() const { return reached_server_; }
   /// Whether the request refers to memory of the caller's.
@@ -335,9 +335,11 @@ class Call : public TimerOwner, public Cancellable {
     return std::find_if(running_.begin(), running_.end(), [&](Attempt* a) { return a->number() == number; });
   }
 
+  // The call's own, or the client's, unless the call brings an authorization of its own.
   const BearerToken* token() const {
     if (spec_.options.token.has_value()) return &*spec_.options.token;
-    return engine_->options().token.has_value() ? &*engine_->options().token : nullptr;
+    if (!engine_->options().token.has_value()) return nullptr;
+    return wire::Has(spec_.options.metadata, wire::kAuthorization) ? nullptr : &*engine_->options().token;
   }
   // The first attempt starts once there is a token. Without the lock, since its function may run here and now.
   void FetchToken(std::unique_lock<std::mutex> lock) {
@@ -359,8 +361,8 @@ class Call : public TimerOwner, public Cancellable {
     const auto [number, due] = plan_->Start(now);
     Attempt* const attempt = NewAttempt(number, now, due);
     attempt->set_hedge(hedge);
+    Metadata metadata;
     if (observer_ != nullptr) {
-      Metadata metadata;
       observer_->AttemptStarted({number, hedge, attempt->target()}, metadata);
       if (absl::Status legal = wire::ValidateMetadata(metadata); !legal.ok()) {
         delete attempt;
@@ -369,14 +371,30 @@ class Call : public TimerOwner, public Cancellable {
             CallInfo::Reason::kPermanent);
         return true;
       }
-      for (const auto& [key, value] : metadata) attempt->AddMetadata(key, value);
     }
+    AddMetadata(*attempt, metadata);
     running_.push_back(attempt);
     // In between, since the loop's lock is what shows the attempt's memory to the thread that will take its operations
     // off the queue, without relying on how gRPC hands them over.
     loop_.Arm(timer_, plan_->due());
     attempt->Start();
     return false;
+  }
+
+  // What is nearer to the attempt stands in for what is farther of the same key: what the observer adds, the call's
+  // own, the client's. So for tokens, which are an entry of the key "authorization".
+  void AddMetadata(Attempt& attempt, const Metadata& observed) const {
+    const bool bearer = token() != nullptr && !sent_token_.empty() && !wire::Has(observed, wire::kAuthorization);
+    if (bearer) attempt.AddMetadata(std::string(wire::kAuthorization), detail::Cat("Bearer ", sent_token_));
+    const Metadata* const places[] = {&observed, &spec_.options.metadata, &engine_->options().metadata};
+    for (auto place = std::begin(places); place != std::end(places); ++place) {
+      for (const auto& [key, value] : **place) {
+        const bool replaced = (bearer && key == wire::kAuthorization) ||
+                              std::any_of(std::begin(places), place,
+                                          [&, &k = key](const Metadata* nearer) { return wire::Has(*nearer, k); });
+        if (!replaced) attempt.AddMetadata(key, value);
+      }
+    }
   }
 
   // `over`: it ended by itself, so that its context may be asked; else it is given up now.

@@ -228,8 +228,7 @@ class StreamCall : public Call {
   class OwnCall final : public RpcAttempt {
    public:
     OwnCall(StreamCall& call, int number, TimePoint now, TimePoint due)
-        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.sent_token(), call.PickTarget(now), number,
-                     now, due) {}
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due) {}
 
     void Start() override {
       // Corked, a whole request travels with the headers, in one batch.
@@ -321,10 +320,10 @@ class StreamCall : public Call {
       }
       if (--operations_ == 0) {
         std::unique_ptr<OwnCall> self(this);
-        call().OnAttemptEnd(std::move(lock), *this, wire::FromGrpc(status_));
+        call().OnAttemptEnd(std::move(lock), *this, ended());
       } else {
         // A write is still out; it comes back after the stream's end and destroys the attempt.
-        call().OnAttemptEnd(std::move(lock), *this, wire::FromGrpc(status_));
+        call().OnAttemptEnd(std::move(lock), *this, ended());
       }
     }
     // Every exchange reaches Finish, and no read may be out then.

@@ -35,8 +35,7 @@ class UnaryCall : public Call {
   class OwnCall final : public RpcAttempt, public Tag {
    public:
     OwnCall(UnaryCall& call, int number, TimePoint now, TimePoint due)
-        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.sent_token(), call.PickTarget(now), number,
-                     now, due) {}
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due) {}
 
     void Start() override {
       UnaryCall& call = static_cast<UnaryCall&>(*call_);
@@ -47,7 +46,7 @@ class UnaryCall : public Call {
     }
     void Proceed(bool) override {
       const std::unique_ptr<OwnCall> self(this);
-      static_cast<UnaryCall&>(*call_).OnReply(*this, wire::FromGrpc(status_), std::move(reply_));
+      static_cast<UnaryCall&>(*call_).OnReply(*this, ended(), std::move(reply_));
     }
     static OwnCall* New(UnaryCall& call, int number, TimePoint now, TimePoint due) {
       void* const memory = number == 0 ? call.first_ : ::operator new(sizeof(OwnCall));

@@ -28,8 +28,8 @@ class CallObserver {
   };
 
   virtual ~CallObserver() = default;
-  /// An attempt is about to start. What is added to `metadata`, empty at first, is sent with this attempt; illegal
-  /// entries end the call with INVALID_ARGUMENT.
+  /// An attempt is about to start. What is added to `metadata`, empty at first, is sent with this attempt, in
+  /// place of the call's and the client's entries of the same keys; illegal entries end the call with INVALID_ARGUMENT.
   virtual void AttemptStarted(const AttemptStart& /*start*/, Metadata& /*metadata*/) {}
   /// It ended, or was given up.
   virtual void AttemptEnded(int /*number*/, const CallInfo::Attempt& /*attempt*/) {}

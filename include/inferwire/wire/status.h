@@ -19,6 +19,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -74,7 +75,44 @@ inline bool MessageTooLarge(const absl::Status& status) {
           absl::StrContains(status.message(), "message exceeds maximum size"));
 }
 
-/// INVALID_ARGUMENT naming the first entry that HTTP/2 cannot carry: gRPC aborts the process on those.
+/// Where tokens go.
+inline constexpr std::string_view kAuthorization = "authorization";
+
+/// Whether there is an entry of that key.
+inline bool Has(const Metadata& metadata, std::string_view key) {
+  return std::any_of(metadata.begin(), metadata.end(), [&](const auto& entry) { return entry.first == key; });
+}
+
+/// Why a key that HTTP/2 could carry is refused all the same; "" for all others. gRPC drops some keys without a word,
+/// aborts the process on one, and sends those of HTTP/1's connections, on which proxies reset HTTP/2's (RFC
+/// 9113, 8.2.2).
+inline std::string_view WhyReserved(std::string_view key) {
+  constexpr std::string_view kConnection = "is about a single connection of HTTP/1, and proxies reset HTTP/2's on it";
+  constexpr std::string_view kTransport = "is set by gRPC itself; another value would not be sent";
+  constexpr std::string_view kBalancer = "is kept by gRPC for balancers of its own";
+  constexpr std::pair<std::string_view, std::string_view> kReserved[] = {
+      {"connection", kConnection},
+      {"keep-alive", kConnection},
+      {"proxy-connection", kConnection},
+      {"transfer-encoding", kConnection},
+      {"upgrade", kConnection},
+      {"http2-settings", kConnection},
+      {"te", kTransport},
+      {"content-type", kTransport},
+      {"content-length", kTransport},
+      {"host", "is not sent over HTTP/2; ConnectionOptions::authority says whom a call is for"},
+      {"user-agent", "is set by gRPC itself; ConnectionOptions::user_agent stands in front of its value"},
+      {"grpclb_client_stats", kBalancer},
+      {"lb-cost-bin", kBalancer},
+      {"endpoint-load-metrics-bin", kBalancer},
+  };
+  for (const auto& [reserved, why] : kReserved) {
+    if (key == reserved) return why;
+  }
+  return key.starts_with("grpc-") ? "begins with 'grpc-', which is reserved" : std::string_view();
+}
+
+/// INVALID_ARGUMENT naming the first entry that gRPC does not send: it aborts the process on some.
 /// (github.com/grpc/grpc, doc/PROTOCOL-HTTP2.md, "Custom-Metadata".)
 inline absl::Status ValidateMetadata(const Metadata& metadata) {
   for (const auto& [key, value] : metadata) {
@@ -86,9 +124,8 @@ inline absl::Status ValidateMetadata(const Metadata& metadata) {
             detail::Cat("metadata: the key '", absl::CHexEscape(key), "' may hold only a-z, 0-9, '-', '_' and '.'"));
       }
     }
-    if (key.starts_with("grpc-")) {
-      return absl::InvalidArgumentError(
-          detail::Cat("metadata: the key '", key, "' begins with 'grpc-', which is reserved"));
+    if (const std::string_view why = WhyReserved(key); !why.empty()) {
+      return absl::InvalidArgumentError(detail::Cat("metadata: the key '", key, "' ", why));
     }
     if (key.ends_with("-bin")) continue;
     for (char c : value) {
