@@ -245,6 +245,28 @@ TEST_CASE("calls go on while the client ends connections by their age", "[channe
   CHECK(fake.open_connections() <= 3);  // the last to be replaced may be closing
 }
 
+TEST_CASE("who waits until a client is ready keeps the connection, though calls replace it meanwhile",
+          "[channel][client]") {
+  const SilentServer silent;
+  const Client client = Connect(silent.target(), {.connection = {.max_age = absl::Milliseconds(100)}});
+  std::atomic<bool> over{false};
+  std::thread calls([&] {
+    while (!over) {
+      client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(20)}).IgnoreError();
+      client.Stats();
+    }
+  });
+  std::vector<std::thread> waiters;
+  for (int t = 0; t < 3; ++t) {
+    waiters.emplace_back([&] {
+      for (int i = 0; i < 4; ++i) CHECK_FALSE(client.WaitUntilReady(absl::Milliseconds(250)).ok());
+    });
+  }
+  for (std::thread& thread : waiters) thread.join();
+  over = true;
+  calls.join();
+}
+
 TEST_CASE("beyond a server's limit of streams calls do not wait for one another", "[channel][client]") {
   std::atomic<int> arrived{0};
   Event go;

@@ -138,7 +138,7 @@ inline int Milliseconds(absl::Duration duration) {
 }
 
 /// One target, with the generic stubs every call goes through. Safe from any number of threads.
-class Channel {
+class Channel : public std::enable_shared_from_this<Channel> {
  public:
   using Stub = grpc::TemplatedGenericStub<wire::Payload, wire::Reply>;
 

@@ -64,7 +64,7 @@ inline absl::Status Validate(const PoolPolicy& policy) {
 class Endpoint {
  public:
   /// Makes one more connection; `spare` if it is beyond those that are kept.
-  using Connect = std::function<std::unique_ptr<Channel>(bool spare, TimePoint now)>;
+  using Connect = std::function<std::shared_ptr<Channel>(bool spare, TimePoint now)>;
 
   /// `aging`: whether connections expire.
   Endpoint(std::string target, const PoolPolicy& policy, bool aging, Connect connect)
@@ -89,12 +89,10 @@ class Endpoint {
     }
     // A channel that is replaced stays until nobody can be about to use it.
     entering_.fetch_add(1);
-    const int slot = PickSlot(unit, now);
-    Channel* channel = &At(slot, now);
-    if (now >= channel->expires()) channel = &Replace(slot, *channel, now);
-    channel->Begin();
+    Channel& channel = Fresh(PickSlot(unit, now), now);
+    channel.Begin();
     entering_.fetch_sub(1);
-    return *channel;
+    return channel;
   }
   void Leave(Channel& channel, bool timed) {
     load_.End(timed);
@@ -119,12 +117,12 @@ class Endpoint {
 
   /// Begins to connect what is kept open.
   void StartConnecting(TimePoint now) {
-    for (int i = 0; i < policy_.min_channels; ++i) At(i, now).StartConnecting();
+    for (const std::shared_ptr<Channel>& channel : Kept(now)) channel->StartConnecting();
   }
   /// Waits until what is kept open is connected; false if that takes too long.
   bool WaitUntilConnected(std::chrono::system_clock::time_point deadline, TimePoint now) {
     bool all = true;
-    for (int i = 0; i < policy_.min_channels; ++i) all = At(i, now).WaitForConnected(deadline) && all;
+    for (const std::shared_ptr<Channel>& channel : Kept(now)) all = channel->WaitForConnected(deadline) && all;
     return all;
   }
 
@@ -160,9 +158,23 @@ class Endpoint {
     if (slot.load(std::memory_order_relaxed) == nullptr) Make(number, slot, now);
     return *slot.load(std::memory_order_relaxed);
   }
+  // The same, or its successor where it has come to its age.
+  Channel& Fresh(int number, TimePoint now) {
+    Channel& channel = At(number, now);
+    return now < channel.expires() ? channel : Replace(number, channel, now);
+  }
+  // What is kept open, for those who look at it for longer than a call takes: shared, since calls may replace it
+  // meanwhile.
+  std::vector<std::shared_ptr<Channel>> Kept(TimePoint now) {
+    entering_.fetch_add(1);
+    std::vector<std::shared_ptr<Channel>> out;
+    for (int i = 0; i < policy_.min_channels; ++i) out.push_back(Fresh(i, now).shared_from_this());
+    entering_.fetch_sub(1);
+    return out;
+  }
   Channel& Replace(int number, const Channel& expired, TimePoint now) {
     std::atomic<Channel*>& slot = slots_[static_cast<std::size_t>(number)];
-    std::vector<std::unique_ptr<Channel>> gone;  // after the lock is released
+    std::vector<std::shared_ptr<Channel>> gone;  // after the lock is released
     std::lock_guard lock(mutex_);
     if (slot.load(std::memory_order_relaxed) == &expired) {  // else another one was quicker
       Make(number, slot, now);
@@ -176,15 +188,15 @@ class Endpoint {
     slot.store(owned_.back().get(), std::memory_order_seq_cst);
   }
   void Reap() {
-    std::vector<std::unique_ptr<Channel>> gone;
+    std::vector<std::shared_ptr<Channel>> gone;
     std::lock_guard lock(mutex_);
     gone = Unused();
   }
   // Those that are in no slot and carry nothing, unless someone may just have read a slot.
-  std::vector<std::unique_ptr<Channel>> Unused() {
-    std::vector<std::unique_ptr<Channel>> out;
+  std::vector<std::shared_ptr<Channel>> Unused() {
+    std::vector<std::shared_ptr<Channel>> out;
     if (entering_.load() != 0) return out;  // asked first: who comes later finds them in no slot
-    for (std::unique_ptr<Channel>& channel : owned_) {
+    for (std::shared_ptr<Channel>& channel : owned_) {
       const bool in_slot = std::any_of(slots_.begin(), slots_.end(), [&](const auto& slot) {
         return slot.load(std::memory_order_relaxed) == channel.get();
       });
@@ -215,7 +227,7 @@ class Endpoint {
   Load load_;
   std::array<std::atomic<Channel*>, 64> slots_{};
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Channel>> owned_;
+  std::vector<std::shared_ptr<Channel>> owned_;
 };
 
 /// The endpoints of the process, by everything that tells them apart.
@@ -271,7 +283,7 @@ class Connector {
               if (spare) arguments.SetInt("grpc.client_idle_timeout_ms", Milliseconds(policy.idle_timeout));
               // Connections made together are not to end together: theirs are spread by the golden ratio.
               const double spread = 0.9 + 0.2 * std::fmod(number * 0.6180339887498949, 1.0);
-              return std::make_unique<Channel>(target, credentials, arguments, options,
+              return std::make_shared<Channel>(target, credentials, arguments, options,
                                                After(now, options.max_age * spread));
             });
       });
