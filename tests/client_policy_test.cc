@@ -501,3 +501,148 @@ TEST_CASE("an observer's metadata goes with its attempt", "[policy][client]") {
   CHECK(Find(metadata[1], "traceparent") == "00-1");
   CHECK(tracing->methods == std::set<std::string>{"/inference.Inference/RunInference"});
 }
+
+// ---- deadlines that both sides keep
+
+namespace {
+// Ends each call with `status` when it is told to.
+struct EndsWhenTold {
+  explicit EndsWhenTold(grpc::Status given) : status(std::move(given)) {}
+  const grpc::Status status;
+  Event arrived, go;
+  RawServer server{[this](RawCall& call) {
+    call.Read();
+    arrived.Set();
+    go.Wait();
+    call.Finish(status);
+  }};
+};
+}  // namespace
+
+TEST_CASE("a server that cuts a call off a moment before the deadline is the deadline", "[policy][client]") {
+  const grpc::Status said[] = {{grpc::StatusCode::CANCELLED, "Timeout expired"},
+                               {grpc::StatusCode::UNAVAILABLE, "upstream request timeout"},
+                               {grpc::StatusCode::INTERNAL, "Received RST_STREAM with error code 2"},
+                               {grpc::StatusCode::DEADLINE_EXCEEDED, "Deadline Exceeded"}};
+  for (const grpc::Status& status : said) {
+    EndsWhenTold one(status);
+    const auto clock = std::make_shared<FakeClock>();
+    const Client client = Connect(one.server.target(), {.clock = clock});
+    auto future = client.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::Seconds(5)});
+    REQUIRE(one.arrived.Wait());
+    clock->Advance(absl::Milliseconds(4997));
+    one.go.Set();
+    const absl::Status end = std::move(future).Get().status();
+    CHECK(end.code() == absl::StatusCode::kDeadlineExceeded);
+    CHECK(Contains(end, "no end within the timeout of 5s"));
+    CHECK(Contains(end, status.error_message()));
+    CHECK(InfoOf(end).reason == CallInfo::Reason::kDeadline);
+  }
+}
+
+TEST_CASE("what is an answer stays one at the deadline, and what cuts a call off before it is none of it",
+          "[policy][client]") {
+  const auto end_of = [](const grpc::Status& said, absl::Duration at) {
+    EndsWhenTold one(said);
+    const auto clock = std::make_shared<FakeClock>();
+    const Client client = Connect(one.server.target(), {.retry = {.max_attempts = 1}, .clock = clock});
+    auto future = client.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::Seconds(5)});
+    REQUIRE(one.arrived.Wait());
+    clock->Advance(at);
+    one.go.Set();
+    return std::move(future).Get().status();
+  };
+  const absl::Duration last = absl::Milliseconds(4997);
+  CHECK(end_of({grpc::StatusCode::INVALID_ARGUMENT, "shape"}, last).code() == absl::StatusCode::kInvalidArgument);
+  CHECK(end_of({grpc::StatusCode::INTERNAL, "CUDA out of memory"}, last).code() == absl::StatusCode::kInternal);
+  CHECK(end_of({grpc::StatusCode::UNKNOWN, "exception in the model"}, last).code() == absl::StatusCode::kUnknown);
+  const absl::Duration before = absl::Milliseconds(4500);
+  CHECK(end_of({grpc::StatusCode::CANCELLED, "shutting down"}, before).code() == absl::StatusCode::kCancelled);
+  CHECK(end_of({grpc::StatusCode::UNAVAILABLE, "busy"}, before).code() == absl::StatusCode::kUnavailable);
+}
+
+TEST_CASE("an attempt that the server cuts off at its attempt_timeout is tried again", "[policy][client]") {
+  Event arrived, go;
+  std::atomic<int> calls{0};
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    if (++calls > 1) {
+      call.Write(Answer("second"));
+      return;
+    }
+    arrived.Set();
+    go.Wait();
+    call.Finish({grpc::StatusCode::CANCELLED, "Timeout expired"});
+  });
+  const auto clock = std::make_shared<FakeClock>();
+  const Client client = Connect(server.target(), {.retry = {.initial_backoff = absl::ZeroDuration()}, .clock = clock});
+  CallInfo info;
+  auto future = client.Async<&Inference::RunInference>(Text("x"), {.info = &info, .attempt_timeout = absl::Seconds(4)});
+  REQUIRE(arrived.Wait());
+  clock->Advance(absl::Milliseconds(3996));
+  go.Set();
+  REQUIRE(std::move(future).Get()->text() == "second");
+  CHECK(info.attempts.at(0).code == absl::StatusCode::kDeadlineExceeded);
+  CHECK(info.attempts.at(0).message.find("attempt_timeout of 4s; the server said CANCELLED: Timeout expired") !=
+        std::string::npos);
+}
+
+TEST_CASE("a stream that the server cuts off at the deadline has run out of time, and keeps what came",
+          "[policy][client]") {
+  Event sent, go;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    call.Write(Answer("first"));
+    sent.Set();
+    go.Wait();
+    call.Finish({grpc::StatusCode::CANCELLED, "Timeout expired"});
+  });
+  const auto clock = std::make_shared<FakeClock>();
+  const Client client = Connect(server.target(), {.clock = clock});
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"), {.timeout = absl::Seconds(5)});
+  REQUIRE(sent.Wait());
+  while (stream.stats().messages == 0) std::this_thread::yield();
+  clock->Advance(absl::Milliseconds(4997));
+  go.Set();
+  CHECK(stream.Read().has_value());
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(InfoOf(stream.status()).reason == CallInfo::Reason::kDeadline);
+}
+
+TEST_CASE("a server that ends a stream with CANCELLED takes nothing back that it sent", "[policy][client]") {
+  RawServer server([](RawCall& call) {
+    call.Read();
+    call.Write(Answer("first"));
+    call.Finish({grpc::StatusCode::CANCELLED, "going away"});
+  });
+  const Client client = Connect(server.target());
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  while (stream.status().ok()) std::this_thread::yield();
+  CHECK(stream.Read().has_value());
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().code() == absl::StatusCode::kCancelled);
+}
+
+TEST_CASE("limits of one call that leave no time are refused by name, in every form", "[policy][client]") {
+  const DeadPort dead;
+  const Client client = Connect(dead.target());
+  const auto refused = [](const absl::Status& status, const char* name) {
+    return status.code() == absl::StatusCode::kInvalidArgument && Contains(status, std::string(name) + " is ");
+  };
+  for (const absl::Duration none : {absl::ZeroDuration(), -absl::Seconds(1), -absl::InfiniteDuration()}) {
+    CHECK(refused(client.Call<&Inference::RunInference>(Text("x"), {.attempt_timeout = none}).status(),
+                  "attempt_timeout"));
+    CHECK(refused(client.Async<&Inference::RunInference>(Text("x"), {.attempt_timeout = none}).Get().status(),
+                  "attempt_timeout"));
+    auto stream = client.Stream<&Inference::StreamInference>(Text("x"), {.idle_timeout = none});
+    CHECK_FALSE(stream.Read().has_value());
+    CHECK(refused(stream.status(), "idle_timeout"));
+    CHECK(refused(client.Upload<&Inference::UploadInference>({.first_message_timeout = none}).Finish().status(),
+                  "first_message_timeout"));
+    CHECK(refused(client.Open<&Inference::Converse>({.idle_timeout = none}).Finish(), "idle_timeout"));
+    // No time in all is no mistake.
+    const absl::Status late = client.Call<&Inference::RunInference>(Text("x"), {.timeout = none}).status();
+    CHECK(late.code() == absl::StatusCode::kDeadlineExceeded);
+  }
+}

@@ -100,7 +100,8 @@ class Batcher {
         call.hedge.has_value() || call.timeout.value_or(absl::InfiniteDuration()) <= absl::ZeroDuration()) {
       return std::nullopt;
     }
-    if (!request.Validate().ok() || !CarriesOnlyTensors(request, "a batch").ok()) return std::nullopt;
+    if (!detail::ValidateLimits(call).ok() || !request.Validate().ok() || !CarriesOnlyTensors(request, "a batch").ok())
+      return std::nullopt;
     const auto rows = detail::CountRows(request);
     return rows.has_value() && *rows <= shared_->options.max_batch ? rows : std::nullopt;
   }

@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_CALL_OPTIONS_H_
 #define INFERWIRE_CALL_OPTIONS_H_
 
+#include <absl/status/status.h>
 #include <absl/time/time.h>
 
 #include <optional>
@@ -11,6 +12,7 @@
 
 #include "inferwire/bearer_token.h"
 #include "inferwire/channel/channel.h"
+#include "inferwire/detail/text.h"
 #include "inferwire/policy/hedge.h"
 #include "inferwire/policy/retry.h"
 #include "inferwire/status.h"
@@ -24,7 +26,8 @@ inline namespace v0 {
 
 /// What is unset is as the client's options say.
 struct CallOptions {
-  /// Total time for all attempts and the waits between them, for streams from the first byte to the status.
+  /// Total time for all attempts and the waits between them, for streams from the first byte to the status. A call that
+  /// has none left, 0 or less, ends with DEADLINE_EXCEEDED at once; the limits below must be positive.
   std::optional<absl::Duration> timeout = std::nullopt;
   /// Cancels the call when a stop is requested.
   std::stop_token stop = {};
@@ -42,7 +45,7 @@ struct CallOptions {
   CallInfo* info = nullptr;
   /// One attempt; its expiry is tried again if the call is idempotent.
   std::optional<absl::Duration> attempt_timeout = std::nullopt;
-  /// Streams: the longest wait for the next message.
+  /// Streams: the longest wait for the next message, for room to write, or for the end, without a sign of the server.
   std::optional<absl::Duration> idle_timeout = std::nullopt;
   /// Streams: the longest wait for the first message, from the start of the call, over all attempts.
   std::optional<absl::Duration> first_message_timeout = std::nullopt;
@@ -57,6 +60,26 @@ struct CallOptions {
   const grpc::ServerContextBase* parent = nullptr;
 };
 
+namespace detail {
+
+/// INVALID_ARGUMENT naming the limit that leaves no time. `timeout` may: such a call ends with DEADLINE_EXCEEDED.
+inline absl::Status ValidateLimits(const CallOptions& options) {
+  const struct {
+    const char* name;
+    const std::optional<absl::Duration>& value;
+  } limits[] = {{"attempt_timeout", options.attempt_timeout},
+                {"idle_timeout", options.idle_timeout},
+                {"first_message_timeout", options.first_message_timeout}};
+  for (const auto& [name, value] : limits) {
+    if (value.has_value() && *value <= absl::ZeroDuration()) {
+      return absl::InvalidArgumentError(
+          Cat(name, " is ", absl::FormatDuration(*value), "; expected a positive duration"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace detail
 }  // namespace v0
 }  // namespace inferwire
 

@@ -45,7 +45,8 @@ struct ClientOptions {
   absl::Duration timeout = absl::Seconds(10);
   /// Streams and sessions: total time. Infinite, since generations may be long; `idle_timeout` catches the dead ones.
   absl::Duration stream_timeout = absl::InfiniteDuration();
-  /// Streams: the longest wait for the next message while one is wanted.
+  /// Streams: the longest wait for the next message while one is wanted; of sessions and uploads also for room to write
+  /// and for the end, while the server neither takes nor sends anything.
   absl::Duration idle_timeout = absl::Seconds(60);
   /// Streams: the longest wait for the first message, from the start of the call. Infinite: prompts may be long.
   absl::Duration first_message_timeout = absl::InfiniteDuration();

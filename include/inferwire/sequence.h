@@ -88,6 +88,7 @@ class [[nodiscard]] Sequence {
       return absl::InvalidArgumentError(
           "a step of a sequence has no headers of its own: metadata, token, compression and parent are the client's");
     }
+    if (absl::Status status = detail::ValidateLimits(options); !status.ok()) return status;
     switch (state) {
       case State::kNew:
       case State::kIdle:

@@ -68,6 +68,8 @@ class Attempt {
   }
   /// Whether it provably never reached a server.
   virtual bool NeverReached(absl::StatusCode /*code*/) const { return false; }
+  /// Whether the server was told when the attempt is due: it may then be the one to end it, a moment before us.
+  virtual bool ToldWhenDue() const { return false; }
   /// Whether such an end is the server's fault, or that of the way to it, and not the request's.
   virtual bool ServerFailed(absl::StatusCode code) const {
     return code == absl::StatusCode::kUnavailable || code == absl::StatusCode::kUnknown ||
@@ -133,6 +135,7 @@ class RpcAttempt : public Attempt {
   bool NeverReached(absl::StatusCode code) const override {
     return lease_.channel().NeverReached(code, context_.peer());
   }
+  bool ToldWhenDue() const override { return due() != TimePoint::max(); }
 
  protected:
   /// How it ended, once it has.

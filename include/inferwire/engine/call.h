@@ -76,6 +76,7 @@ class Call : public TimerOwner, public Cancellable {
     const ClientOptions& client = engine_->options();
     const TimePoint deadline = Deadline();
     if (ready.ok()) ready = wire::ValidateMetadata(spec_.options.metadata);
+    if (ready.ok()) ready = detail::ValidateLimits(spec_.options);
     if (ready.ok() && spec_.options.retry.has_value()) ready = policy::Validate(*spec_.options.retry);
     if (ready.ok() && spec_.options.hedge.has_value()) ready = policy::Validate(*spec_.options.hedge);
     if (ready.ok()) ready = detail::ValidateToken(spec_.options.token, client.credentials, spec_.options.metadata);
@@ -206,6 +207,8 @@ class Call : public TimerOwner, public Cancellable {
   channel::Channel::Stub& StubOf(channel::Channel& channel) const { return channel.stub(idempotent_, lends()); }
   /// Whether an attempt that failed had, for all that is known, reached a server.
   bool reached_server() const { return reached_server_; }
+  /// Whether the caller ended it.
+  bool cancelled() const { return info_.reason == CallInfo::Reason::kCancelled; }
   /// Whether the request refers to memory of the caller's.
   bool lends() const { return static_cast<bool>(lends_); }
   const auto& running() const { return running_; }
@@ -285,8 +288,13 @@ class Call : public TimerOwner, public Cancellable {
   };
   using AttemptList = absl::InlinedVector<Attempt*, 2>;
 
-  // How much earlier than asked for gRPC's own deadline may fire.
-  static constexpr std::chrono::milliseconds kEarly{5};
+  // How much earlier than asked for the server may come to a deadline: both round, and have clocks of their own. Of a
+  // short time it is a small part.
+  static std::chrono::nanoseconds Early(const Attempt& attempt) {
+    using std::chrono::milliseconds, std::chrono::nanoseconds;
+    const nanoseconds given = attempt.due() - attempt.started();
+    return (std::min)(std::clamp<nanoseconds>(given / 100, milliseconds(10), milliseconds(100)), given / 4);
+  }
 
   // Memory of the caller's stays the call's until gRPC has let go of it. Who has it last says so from within gRPC, so
   // that the end comes through the loop.
@@ -401,9 +409,18 @@ class Call : public TimerOwner, public Cancellable {
   bool OnFailure(std::unique_lock<std::mutex>& lock, Attempt& attempt, absl::Status status, bool over) {
     const TimePoint now = Now();
     const int number = attempt.number();
-    // gRPC may be a little early with a deadline that is ours too.
-    const bool out_of_time = status.code() == absl::StatusCode::kDeadlineExceeded && now + kEarly >= attempt.due();
+    // What cuts an attempt off when its time is up is its deadline, whoever comes to it first, and whatever it says. A
+    // connection that never was says more than that.
+    const bool due = attempt.due() != TimePoint::max() && now + Early(attempt) >= attempt.due();
+    const bool out_of_time =
+        due && (status.code() == absl::StatusCode::kDeadlineExceeded ||
+                (over && attempt.ToldWhenDue() && wire::CutOff(status) && !attempt.NeverReached(status.code())));
     const bool timed_out = out_of_time && attempt.due() < plan_->deadline();
+    if (out_of_time && over) {
+      status = absl::DeadlineExceededError(detail::Cat(
+          detail::ToStd((timed_out ? AttemptTimeoutError() : DeadlineError()).message()), "; the server said ",
+          absl::StatusCodeToString(status.code()), ": ", detail::ToStd(status.message())));
+    }
     policy::Failure failure;
     info_.details.clear();
     if (over) {
@@ -431,7 +448,7 @@ class Call : public TimerOwner, public Cancellable {
     running_.erase(Find(number));
     if (!over) attempt.Abandon();  // which may be its end
     if (out_of_time && !timed_out) {
-      End(std::move(lock), DeadlineError(), CallInfo::Reason::kDeadline);
+      End(std::move(lock), std::move(status), CallInfo::Reason::kDeadline);
       return true;
     }
     const policy::Plan::Next next = plan_->OnFailure(number, failure, engine_->Random(), now);

@@ -75,6 +75,23 @@ inline bool MessageTooLarge(const absl::Status& status) {
           absl::StrContains(status.message(), "message exceeds maximum size"));
 }
 
+/// Whether a call that ended so has no answer: it was cut off, by the server, or by what stands between. What a server
+/// says on its own account is one, an error too. gRPC gives a stream that was reset INTERNAL or UNKNOWN, and only
+/// words.
+inline bool CutOff(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kUnavailable:
+      return true;
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnknown:
+      return absl::StrContains(status.message(), "RST_STREAM") || absl::StartsWith(status.message(), "Stream removed");
+    default:
+      return false;
+  }
+}
+
 /// Where tokens go.
 inline constexpr std::string_view kAuthorization = "authorization";
 
