@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inferwire/request_stream.h"
 
+#include <atomic>
+#include <memory>
 #include <string>
+#include <thread>
 
+#include "inferwire/testing/fake_clock.h"
 #include "support/inference.h"
 #include "support/sockets.h"
 
@@ -61,6 +65,32 @@ TEST_CASE("a write blocks while the server does not read, and ends with the dead
   while (written < 1000 && (status = upload.Write(Text(std::string(1 << 20, 'x')))).ok()) ++written;
   CHECK(written < 100);
   CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_CASE("an upload whose server neither takes nor answers ends by default", "[stream]") {
+  RawServer server([](RawCall& call) { call.WaitForCancel(); });
+  const auto clock = std::make_shared<inferwire::testing::FakeClock>();
+  const Client client = Connect(server.target(), {.clock = clock});
+  for (const bool full : {true, false}) {
+    auto upload = client.Upload<&Inference::UploadInference>();
+    absl::Status written, finished;
+    std::thread waiter([&] {
+      const std::string megabyte(1 << 20, 'x');
+      for (int i = 0; full && i < 1000 && written.ok(); ++i) written = upload.Write(Text(megabyte));
+      finished = upload.Finish().status();
+    });
+    REQUIRE(clock->WaitUntilDueWithin(absl::Seconds(60)));
+    std::atomic<bool> over{false};
+    std::thread later([&] {
+      while (!over) clock->Advance(absl::Seconds(30));
+    });
+    waiter.join();
+    over = true;
+    later.join();
+    CHECK(written.ok() == !full);
+    CHECK(finished.code() == absl::StatusCode::kDeadlineExceeded);
+    CHECK(Contains(finished, "within the idle_timeout of 1m"));
+  }
 }
 
 TEST_CASE("a server that ends early tells the writer why", "[stream]") {

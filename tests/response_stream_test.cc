@@ -2,6 +2,8 @@
 #include "inferwire/response_stream.h"
 
 #include <grpcpp/version_info.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -268,6 +270,66 @@ TEST_CASE("a stream's total time and its idle time end it with DEADLINE_EXCEEDED
   later.join();
   CHECK(idle.status().code() == absl::StatusCode::kDeadlineExceeded);
   CHECK(Contains(idle.status(), "no message within the idle_timeout of 20s"));
+}
+
+namespace {
+// A thread that is not scheduled for a while.
+class Hold {
+ public:
+  Hold() {
+    REQUIRE(::pipe(held_) == 0);
+    REQUIRE(::pipe(go_) == 0);
+    struct sigaction act{};
+    act.sa_handler = [](int) {
+      char byte = 0;
+      (void)!::write(held_[1], &byte, 1);
+      (void)!::read(go_[0], &byte, 1);
+    };
+    ::sigaction(SIGUSR1, &act, &old_);
+  }
+  ~Hold() {
+    ::sigaction(SIGUSR1, &old_, nullptr);
+    for (const int fd : {held_[0], held_[1], go_[0], go_[1]}) ::close(fd);
+  }
+  void Stop(std::thread& thread) {
+    ::pthread_kill(thread.native_handle(), SIGUSR1);
+    char byte = 0;
+    REQUIRE(::read(held_[0], &byte, 1) == 1);
+  }
+  void Go() { REQUIRE(::write(go_[1], "", 1) == 1); }
+
+ private:
+  static inline int held_[2], go_[2];
+  struct sigaction old_{};
+};
+}  // namespace
+
+TEST_CASE("a message that came in time is not too late since its reader has not woken yet", "[stream]") {
+  Event go;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    go.Wait();
+    call.Write(Answer("0"));
+    call.WaitForCancel();
+  });
+  const auto clock = std::make_shared<inferwire::testing::FakeClock>();
+  const Client client = Connect(server.target(), {.clock = clock});
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"), {.idle_timeout = absl::Seconds(20)});
+  std::optional<inference::Response> read;
+  std::thread reader([&] { read = stream.Read(); });
+  REQUIRE(clock->WaitUntilDueWithin(absl::Seconds(20)));  // it waits
+  Hold hold;
+  hold.Stop(reader);
+  go.Set();
+  while (stream.stats().messages == 0) std::this_thread::yield();
+  clock->Advance(absl::Seconds(20));
+  // The loop comes to the timer long before this.
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
+  while (std::chrono::steady_clock::now() < until && stream.status().ok()) std::this_thread::yield();
+  CHECK(stream.status().ok());
+  hold.Go();
+  reader.join();
+  CHECK(read.has_value());
 }
 
 TEST_CASE("a dead port ends a stream with UNAVAILABLE", "[stream][trap]") {

@@ -2,10 +2,14 @@
 #include "inferwire/session.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
 
+#include "inferwire/testing/fake_clock.h"
 #include "support/inference.h"
 
 using inferwire::Client;
@@ -178,4 +182,74 @@ TEST_CASE("half-closes that race with the server's end give one status, and hang
     CHECK(std::find(trailers.begin(), trailers.end(), std::pair<std::string, std::string>("x-end", "here")) !=
           trailers.end());
   }
+}
+
+namespace {
+// The server neither reads nor writes, and the write window fills.
+absl::Status WriteOn(inferwire::Session<inference::Request, inference::Response>& session) {
+  absl::Status status;
+  const std::string megabyte(1 << 20, 'x');
+  for (int i = 0; i < 1000 && status.ok(); ++i) status = session.Write(Text(megabyte));
+  return status;
+}
+Task<absl::Status> AsyncWriteOn(inferwire::Session<inference::Request, inference::Response>& session) {
+  absl::Status status;
+  const std::string megabyte(1 << 20, 'x');
+  for (int i = 0; i < 1000 && status.ok(); ++i) status = co_await session.AsyncWrite(Text(megabyte));
+  co_return status;
+}
+}  // namespace
+
+TEST_CASE("a session whose server neither takes nor sends anything ends by default, written to or finished",
+          "[stream]") {
+  RawServer server([](RawCall& call) { call.WaitForCancel(); });
+  const auto clock = std::make_shared<inferwire::testing::FakeClock>();
+  const Client client = Connect(server.target(), {.clock = clock});
+  const auto end = [&](auto wait) {
+    auto session = client.Open<&Inference::Converse>();
+    absl::Status status;
+    std::thread waiter([&] { status = wait(session); });
+    REQUIRE(clock->WaitUntilDueWithin(absl::Seconds(60)));
+    std::atomic<bool> over{false};
+    std::thread later([&] {
+      while (!over) clock->Advance(absl::Seconds(30));  // also what it writes into the window takes its time
+    });
+    waiter.join();
+    over = true;
+    later.join();
+    CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
+    CHECK(Contains(status, "within the idle_timeout of 1m"));
+    CHECK(inferwire::InfoOf(status).reason == inferwire::CallInfo::Reason::kDeadline);
+  };
+  end([](auto& session) { return WriteOn(session); });
+  end([](auto& session) { return SyncWait(AsyncWriteOn(session)); });
+  end([](auto& session) { return session.Finish(); });
+}
+
+TEST_CASE("a session that is finished goes on as long as its server sends", "[stream]") {
+  Event go;
+  std::array<Event, 5> sent;
+  RawServer server([&](RawCall& call) {
+    while (call.Read()) {
+    }
+    for (Event& next : sent) {
+      next.Wait();
+      call.Write(Answer("x"));
+    }
+    go.Wait();
+  });
+  const auto clock = std::make_shared<inferwire::testing::FakeClock>();
+  const Client client = Connect(server.target(), {.clock = clock});
+  auto session = client.Open<&Inference::Converse>();
+  absl::Status status;
+  std::thread waiter([&] { status = session.Finish(); });
+  REQUIRE(clock->WaitUntilDueWithin(absl::Seconds(60)));
+  for (int i = 0; i < 5; ++i) {
+    sent[i].Set();
+    while (session.stats().messages <= i) std::this_thread::yield();
+    clock->Advance(absl::Seconds(40));
+  }
+  go.Set();
+  waiter.join();
+  CHECK(status.ok());
 }

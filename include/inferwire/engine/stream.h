@@ -11,6 +11,7 @@
 #include <grpcpp/support/async_stream.h>
 #include <grpcpp/support/status.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -73,11 +74,12 @@ class StreamCall : public Call {
   bool Read(wire::Reply* reply) {
     std::unique_lock lock(mutex_);
     ReadState state = TryReadLocked(reply);
-    if (state == ReadState::kWait) {
-      StartWaiting();
-      readable_.wait(lock, [&] { return (state = TryReadLocked(reply)) != ReadState::kWait; });
-      StopWaiting();
+    while (state == ReadState::kWait) {
+      if (!waiting_) StartWaiting();
+      readable_.wait(lock);
+      state = TryReadLocked(reply);
     }
+    StopWaiting();
     return state == ReadState::kMessage;
   }
   /// Has `resume` run on the executor, or, if `in_place`, wherever that is known, once TryRead will not say kWait;
@@ -113,6 +115,7 @@ class StreamCall : public Call {
       const WriteState state = TryWriteLocked(payload);
       if (state == WriteState::kTaken) return absl::OkStatus();
       if (state == WriteState::kEnded) return WriteErrorLocked();
+      if (!taking_.counts) StartLimit(taking_);
       writable_.wait(lock);
     }
   }
@@ -130,11 +133,13 @@ class StreamCall : public Call {
     std::lock_guard lock(mutex_);
     if (Writable()) return false;
     writer_.resume = std::move(resume);
+    StartLimit(taking_);
     return true;
   }
   void ForgetWriter() {
     std::lock_guard lock(mutex_);
     writer_.resume = nullptr;
+    taking_.counts = false;
   }
   /// Why a write was not taken.
   absl::Status WriteError() {
@@ -194,6 +199,7 @@ class StreamCall : public Call {
       PumpWrites();
       PumpReads();
     }
+    StartLimit(ending_);
     readable_.wait(lock, [this] { return over_; });
     return StatusLocked();
   }
@@ -295,6 +301,7 @@ class StreamCall : public Call {
       writing_ = false;
       if (call().Running(*this)) {
         if (!ok) read_to_the_end = true;
+        if (ok) call().Moved();
         ok ? call().PumpWrites() : call().PumpReads();
       }
       Leave(std::move(lock));
@@ -479,6 +486,7 @@ class StreamCall : public Call {
       gaps_->Add(Between(last_delivery_, now));
     }
     last_delivery_ = now;
+    Moved();
     if (!discard_) {
       ready_bytes_ += reply.size();
       ready_.push_back(std::move(reply));
@@ -545,12 +553,12 @@ class StreamCall : public Call {
 
   void WakeReader() {
     readable_.notify_all();
-    if (reader_.resume == nullptr) return;
-    StopWaiting();
-    reader_.wake = true;
+    StopWaiting();  // it has what it waited for, whenever it comes to look
+    if (reader_.resume != nullptr) reader_.wake = true;
   }
   void WakeWriter() {
     writable_.notify_all();
+    taking_.counts = false;
     if (writer_.resume != nullptr) writer_.wake = true;
   }
   // Coroutines are handed to the executor without the lock: it may run them at once.
@@ -582,18 +590,34 @@ class StreamCall : public Call {
     });
   }
 
-  // The idle timeout counts while a reader waits. The timer is not moved at each wait, but looks at what is due when it
-  // fires.
+  // What the idle timeout bounds. It counts while somebody waits for it.
+  struct Limit {
+    bool counts = false;
+    TimePoint due;
+  };
+  // The timer is not moved at each wait, but looks at what is due when it fires.
+  void StartLimit(Limit& limit) {
+    if (over_ || terms_.idle_timeout == absl::InfiniteDuration()) return;
+    limit = {true, After(Now(), terms_.idle_timeout)};
+    if (!std::exchange(idle_armed_, true)) loop_.Arm(idle_timer_, limit.due);
+  }
   void StartWaiting() {
     waiting_ = true;
     ForRide([](Ride& ride) { ride.SetHungry(true); });
-    if (terms_.idle_timeout == absl::InfiniteDuration()) return;
-    idle_due_ = After(Now(), terms_.idle_timeout);
-    if (!std::exchange(idle_armed_, true)) loop_.Arm(idle_timer_, idle_due_);
+    StartLimit(reading_);
   }
   void StopWaiting() {
-    waiting_ = false;
+    if (!std::exchange(waiting_, false)) return;
     ForRide([](Ride& ride) { ride.SetHungry(false); });
+    reading_.counts = false;
+  }
+  // The server took a message or sent one: who waits for room or for the end waits anew. So does who waits for the
+  // answer to all that was written, as long as some of that is under way.
+  void Moved() {
+    for (Limit* const limit : {&taking_, &ending_}) {
+      if (limit->counts) StartLimit(*limit);
+    }
+    if (half_closed_ && reading_.counts) StartLimit(reading_);
   }
   void OnOtherTimer(std::unique_lock<std::mutex> lock, Timer& timer) override {
     if (&timer == &first_message_timer_) {
@@ -604,19 +628,26 @@ class StreamCall : public Call {
                  CallInfo::Reason::kDeadline);
     }
     idle_armed_ = false;
-    if (!waiting_) return;
-    if (Now() < idle_due_) {
-      idle_armed_ = true;
-      loop_.Arm(idle_timer_, idle_due_);
-      return;
+    const TimePoint now = Now();
+    TimePoint next = TimePoint::max();
+    const std::pair<const Limit&, const char*> limits[] = {
+        {reading_, "no message"}, {taking_, "nothing taken or sent by the server"}, {ending_, "no message and no end"}};
+    for (const auto& [limit, lacking] : limits) {
+      if (!limit.counts) continue;
+      if (now >= limit.due) {
+        return End(std::move(lock),
+                   absl::DeadlineExceededError(
+                       detail::Cat(lacking, " within the idle_timeout of ", absl::FormatDuration(terms_.idle_timeout))),
+                   CallInfo::Reason::kDeadline);
+      }
+      next = (std::min)(next, limit.due);
     }
-    End(std::move(lock),
-        absl::DeadlineExceededError(
-            detail::Cat("no message within the idle_timeout of ", absl::FormatDuration(terms_.idle_timeout))),
-        CallInfo::Reason::kDeadline);
+    if (next == TimePoint::max()) return;
+    idle_armed_ = true;
+    loop_.Arm(idle_timer_, next);
   }
 
-  void OnEnd(absl::Status status) override {
+  void OnEnd(absl::Status) override {
     std::unique_lock lock(mutex_);
     over_ = true;
     outbox_.clear();
@@ -624,7 +655,7 @@ class StreamCall : public Call {
     loop_.Disarm(idle_timer_);
     if (terms_.first_message_timeout != absl::InfiniteDuration()) loop_.Disarm(first_message_timer_);
     // After a cancellation nobody wants what had arrived.
-    if (status.code() == absl::StatusCode::kCancelled) DropMessages();
+    if (cancelled()) DropMessages();
     WakeReader();
     WakeWriter();
     Unlock(std::move(lock));
@@ -642,7 +673,9 @@ class StreamCall : public Call {
   TimePoint first_delivery_, last_delivery_;
   std::unique_ptr<policy::LatencyHistogram> gaps_;  // with the second message
   Metadata initial_metadata_, trailing_metadata_;
-  TimePoint idle_due_;
+  Limit reading_;  // a reader's wait for a message
+  Limit taking_;   // a writer's wait for room
+  Limit ending_;   // Drain's wait for the end
   bool idle_armed_ = false;
   bool waiting_ = false;  // a reader does
   bool committed_ = false;
