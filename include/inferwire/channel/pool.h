@@ -73,7 +73,7 @@ class Lease {
   Lease(Pool& pool, std::shared_ptr<Target> target, Channel* channel, bool timed, bool probe)
       : pool_(&pool),
         target_(std::move(target)),
-        channel_(channel),
+        channel_(channel != nullptr ? channel->shared_from_this() : nullptr),
         timed_(timed),
         probe_(probe),
         warm_(channel == nullptr || channel->warm()) {
@@ -82,14 +82,14 @@ class Lease {
   Lease(Lease&& other) noexcept
       : pool_(std::exchange(other.pool_, nullptr)),
         target_(std::move(other.target_)),
-        channel_(other.channel_),
+        channel_(std::move(other.channel_)),
         timed_(other.timed_),
         probe_(other.probe_),
         warm_(other.warm_) {}
   Lease& operator=(Lease&&) = delete;
   ~Lease() { Return(Verdict::kNone, std::nullopt, TimePoint()); }
 
-  /// Of a call, until the verdict.
+  /// Of a call.
   Channel& channel() const { return *channel_; }
   const std::string& target() const { return target_->endpoint->target(); }
   const Target* id() const { return target_.get(); }
@@ -102,9 +102,10 @@ class Lease {
   inline void Return(Verdict verdict, std::optional<absl::Duration> latency, TimePoint now);
 
  private:
-  Pool* pool_;                      // until the verdict
-  std::shared_ptr<Target> target_;  // kept to the end, since the attempt's name for it is wanted later
-  Channel* channel_;
+  Pool* pool_;  // until the verdict
+  // Kept to the end, since the attempt asks them later: who it was, and what its error means.
+  std::shared_ptr<Target> target_;
+  std::shared_ptr<Channel> channel_;
   bool timed_;
   bool probe_;
   bool warm_;
