@@ -81,6 +81,7 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
 
   /// Takes a place in a batch for a request that is well formed and has `rows`, no more than fit into one.
   Future<InferResult> Add(const InferRequest& request, std::int64_t rows, const CallOptions& options) {
+    if (engine_->foreign()) return MakeReadyFuture<InferResult>(ForkedError());
     const TimePoint now = engine_->Now();
     const absl::Duration timeout = options.timeout.value_or(engine_->options().timeout);
     auto member = MakeRef<Member>(shared_from_this(), now, timeout, request.id(), options.info);
@@ -107,12 +108,14 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
 
   /// Nobody adds any more: what has gathered need not wait for others.
   void Close() {
+    if (origin_.foreign()) return;
     std::unique_lock lock(mutex_);
     while (!open_.empty()) CloseBatch(*Ref<Batch>(open_.begin()->second));
     SendLater(TakeLeaving(), std::move(lock));
   }
 
  private:
+  const OfOneProcess origin_;
   using Member = BatchMember;
   using Seat = Batch::Seat;
   using BatchState = Batch::State;
@@ -286,8 +289,10 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
     std::unique_lock lock(mutex_);
     if (batch.state == BatchState::kOver) return;
     const TimePoint now = engine_->Now();
+    // What came in time counts, however long it takes to understand it.
+    const bool answered = batch.call && batch.call->Answered();
     for (const Seat& seat : std::vector<Seat>(batch.seats)) {
-      if (!seat.member || seat.member->deadline() > now) continue;
+      if (answered || !seat.member || seat.member->deadline() > now) continue;
       const absl::Status why = seat.member->DeadlineError(batch.state == BatchState::kLeft);
       call = Remove(*seat.member);
       ended.push_back({seat.member, seat.member->Explain(why, CallInfo::Reason::kDeadline, now)});
@@ -295,7 +300,7 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
     if (batch.state != BatchState::kOver) {
       if (batch.due <= now) MakeReady(batch);
       batch.armed = TimePoint::max();
-      Arm(batch, batch.Next());
+      if (!answered) Arm(batch, batch.Next());
     }
     SendLater(TakeLeaving(), std::move(lock));
     if (call) call->CancelSource();

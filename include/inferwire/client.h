@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -24,8 +25,10 @@
 #include "inferwire/call_options.h"
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/engine.h"
+#include "inferwire/engine/fork.h"
 #include "inferwire/engine/health.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/engine/shared_stream.h"
@@ -67,8 +70,8 @@ class TypedCall : public engine::UnaryCall {
 template <class T>
 class BlockingCall final : public TypedCall<T> {
  public:
-  BlockingCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec&& spec, Decoder<T> decode)
-      : TypedCall<T>(std::move(engine), engine::ThreadLoop(), std::move(spec), decode) {}
+  BlockingCall(std::shared_ptr<engine::Engine> engine, engine::Loop& loop, engine::Call::Spec&& spec, Decoder<T> decode)
+      : TypedCall<T>(std::move(engine), loop, std::move(spec), decode) {}
 
   absl::StatusOr<T> Wait() {
     std::unique_lock lock(done_mutex_);
@@ -84,8 +87,8 @@ class BlockingCall final : public TypedCall<T> {
   void OnEnd(absl::Status status) override {
     std::lock_guard lock(done_mutex_);
     end_.emplace(std::move(status));
-    // Cancelled from elsewhere: the caller may be waiting for nothing but time. Under the lock, since the loop ends
-    // with the caller's thread.
+    // Cancelled from elsewhere: the caller may be waiting for nothing but time. Under the lock, since the loop is
+    // another's once the caller knows.
     if (std::this_thread::get_id() != caller_) this->loop_.Wake();
   }
 
@@ -98,18 +101,26 @@ class BlockingCall final : public TypedCall<T> {
 template <class T>
 class FutureCall final : public TypedCall<T>, public FutureState<T> {
  public:
-  FutureCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec&& spec, Decoder<T> decode)
-      : TypedCall<T>(engine, engine->AsyncLoop(), std::move(spec), decode) {}
+  /// `foreign`: the decoder may take any time.
+  FutureCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec&& spec, Decoder<T> decode, bool foreign)
+      : TypedCall<T>(engine, engine->AsyncLoop(), std::move(spec), decode), foreign_(foreign) {}
 
   void CancelSource() override { this->Cancel(absl::CancelledError("cancelled by the caller")); }
   Executor& executor() override { return this->engine_->executor(); }
+  bool Answered() override { return this->HasAnswer(); }
   bool Lends() const override { return this->lends(); }
   void AwaitReturn() override {
     if (this->lends()) this->Wait(absl::InfiniteDuration());
   }
 
  private:
+  // What takes longer than it takes to hand it over.
+  static constexpr std::size_t kLargeReply = std::size_t{256} << 10;
+
+  bool DecodesApart(const wire::Reply& reply) const override { return foreign_ || reply.size() >= kLargeReply; }
   void OnEnd(absl::Status status) override { this->Set(this->Result(std::move(status))); }
+
+  const bool foreign_;
 };
 
 }  // namespace detail
@@ -128,13 +139,14 @@ class Client {
   /// Checks the options and reads the certificates; connects with the first call. INVALID_ARGUMENT or NOT_FOUND, naming
   /// the option or the file.
   static absl::StatusOr<Client> Create(ClientOptions options) {
+    if (absl::Status status = engine::MayUseGrpc(); !status.ok()) return status;
     if (absl::Status status = detail::Validate(options); !status.ok()) return status;
     absl::StatusOr<Credentials::Built> built = options.credentials.Build();
     if (!built.ok()) return built.status();
     channel::Connector connector(*built, options.pool, options.connection,
                                  static_cast<int>(options.max_receive_message_bytes));
     const bool health = options.health.check_service.has_value() || options.health.readiness.has_value();
-    const auto engine = std::make_shared<engine::Engine>(std::move(options), std::move(connector));
+    const auto engine = engine::Engine::Make(std::move(options), std::move(connector));
     if (health) engine->Follow(std::make_unique<engine::Health>(engine));
     return Client(engine);
   }
@@ -143,6 +155,7 @@ class Client {
   /// (PoolPolicy::min_channels each) stand; DEADLINE_EXCEEDED after `timeout`, naming the targets that are missing.
   /// Blocks.
   absl::Status WaitUntilReady(absl::Duration timeout) const {
+    if (engine_->foreign()) return detail::ForkedError();
     const auto deadline = timeout == absl::InfiniteDuration() ? std::chrono::system_clock::time_point::max()
                                                               : absl::ToChronoTime(absl::Now() + timeout);
     std::string missing;
@@ -161,6 +174,7 @@ class Client {
   /// From now on calls go to these targets, for every copy of this client; those in flight go on where they are. What
   /// is known of targets that stay is kept. INVALID_ARGUMENT as from Create, and nothing is changed then.
   absl::Status SetTargets(const std::vector<std::string>& targets) const {
+    if (engine_->foreign()) return detail::ForkedError();
     if (absl::Status status = detail::ValidateTargets(targets); !status.ok()) return status;
     engine_->SetTargets(targets);
     return absl::OkStatus();
@@ -168,6 +182,7 @@ class Client {
 
   /// What the client has done so far, and how its targets are. Reads counters that are kept in any case.
   ClientStats Stats() const {
+    if (engine_->foreign()) return {};
     const engine::Counts& counts = engine_->counts();
     const auto read = [](const std::atomic<std::uint64_t>& count) { return count.load(std::memory_order_relaxed); };
     ClientStats out;
@@ -286,6 +301,8 @@ class Client {
     /// Where the request travels on a stream with others, and its id there.
     detail::Ref<engine::Carrier> carrier = {};
     std::string id = {};
+    /// Whether decoding the answer may take any time, and other calls are not to wait for it.
+    bool foreign = false;
   };
   /// What the calls of all copies share, for layers that wait by themselves.
   const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
@@ -297,19 +314,23 @@ class Client {
 
   template <class T>
   absl::StatusOr<T> CallAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options) const {
+    if (engine_->foreign()) return Refused(options);
     // What a shared stream brings comes by another thread anyway.
     if (raw.carrier) return AsyncAs(std::move(raw), decode, std::move(options)).Get();
     absl::Status ready = raw.request.status();
+    const engine::CallerLoop loop;
     auto call = detail::MakeRef<detail::BlockingCall<T>>(
-        engine_, Spec(std::move(raw), std::move(options), engine_->options().timeout), decode);
+        engine_, *loop, Spec(std::move(raw), std::move(options), engine_->options().timeout), decode);
     call->Start(std::move(ready));
     return call->Wait();
   }
   template <class T>
   Future<T> AsyncAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options) const {
+    if (engine_->foreign()) return MakeReadyFuture<T>(Refused(options));
     absl::Status ready = raw.request.status();
+    const bool foreign = raw.foreign;
     auto call = detail::MakeRef<detail::FutureCall<T>>(
-        engine_, Spec(std::move(raw), std::move(options), engine_->options().timeout), decode);
+        engine_, Spec(std::move(raw), std::move(options), engine_->options().timeout), decode, foreign);
     call->Start(std::move(ready));
     return Future<T>(std::move(call));
   }
@@ -324,6 +345,11 @@ class Client {
  private:
   explicit Client(std::shared_ptr<engine::Engine> engine) : engine_(std::move(engine)) {}
 
+  static absl::Status Refused(const CallOptions& options) {
+    absl::Status status = detail::ForkedError();
+    if (options.info != nullptr) *options.info = InfoOf(status);
+    return status;
+  }
   engine::Call::Spec Spec(Raw&& raw, CallOptions&& options, absl::Duration timeout) const {
     timeout = options.timeout.value_or(timeout);
     if (raw.request.ok() && !engine_->bounds_loans()) *raw.request = wire::Owned(*std::move(raw.request));

@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/process.h"
+
 namespace inferwire {
 inline namespace v0 {
 
@@ -57,7 +59,8 @@ class InlineExecutor final : public Executor {
   void Run(absl::AnyInvocable<void()> work) override { work(); }
 };
 
-/// A fixed number of threads and one queue. The destructor runs what is queued, then joins.
+/// A fixed number of threads and one queue. The destructor runs what is queued, then joins. In a forked child, which
+/// has none of the threads, work runs where it is handed over.
 class ThreadPool final : public Executor {
  public:
   explicit ThreadPool(std::size_t threads) : queue_(std::make_shared<Queue>()) {
@@ -66,6 +69,10 @@ class ThreadPool final : public Executor {
     }
   }
   ~ThreadPool() override {
+    if (origin_.foreign()) {
+      new std::vector<std::thread>(std::move(threads_));  // they cannot be joined
+      return;
+    }
     queue_->Close();
     for (std::thread& thread : threads_) {
       // Work may hold the last reference to its pool; its thread then ends by itself.
@@ -77,21 +84,23 @@ class ThreadPool final : public Executor {
     }
   }
 
-  void Run(absl::AnyInvocable<void()> work) override { queue_->Push(std::move(work)); }
+  void Run(absl::AnyInvocable<void()> work) override {
+    if (origin_.foreign()) return work();
+    queue_->Push(std::move(work));
+  }
 
   /// The pool of all clients that were given none: two threads, or as many as there are processors. It starts with the
   /// first continuation and ends with the last client.
   static std::shared_ptr<Executor> Shared() {
-    // Never destroyed: a client may outlive static storage.
     struct Slot {
       std::mutex mutex;
       std::weak_ptr<Executor> pool;
     };
-    static Slot* const slot = new Slot;
-    std::lock_guard lock(slot->mutex);
-    std::shared_ptr<Executor> pool = slot->pool.lock();
+    Slot& slot = detail::OfThisProcess<Slot>();
+    std::lock_guard lock(slot.mutex);
+    std::shared_ptr<Executor> pool = slot.pool.lock();
     if (pool == nullptr)
-      slot->pool = pool = std::make_shared<ThreadPool>((std::max)(2U, std::thread::hardware_concurrency()));
+      slot.pool = pool = std::make_shared<ThreadPool>((std::max)(2U, std::thread::hardware_concurrency()));
     return pool;
   }
 
@@ -133,6 +142,7 @@ class ThreadPool final : public Executor {
     bool closed_ = false;
   };
 
+  const detail::OfOneProcess origin_;
   std::shared_ptr<Queue> queue_;
   std::vector<std::thread> threads_;
 };

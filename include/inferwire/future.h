@@ -26,6 +26,7 @@
 #include <variant>
 #include <vector>
 
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/stop.h"
 #include "inferwire/detail/text.h"
@@ -48,6 +49,8 @@ class FutureSource : public virtual RefCounted {
   virtual Executor& executor() = 0;
   /// Whether the result takes work on the executor first.
   virtual bool NeedsExecutor() { return false; }
+  /// Whether what it waits for has come, and is being understood: no time counts against it any more.
+  virtual bool Answered() { return false; }
   /// Whether memory of the caller's is in use until the result is there.
   virtual bool Lends() const { return false; }
   /// Returns when it is not in use any more.
@@ -68,8 +71,13 @@ class FutureState : public FutureSource {
     this->AwaitReturn();
   }
 
+  /// Whether its source is in the process that forked this one. Nothing else is to be done with it then but to take a
+  /// result that is there.
+  bool foreign() const { return origin_.foreign(); }
+
   /// FAILED_PRECONDITION where the thread that would wait is one that the result needs.
   absl::Status MayBlock() {
+    if (foreign()) return ForkedError();
     const ThreadRole& thread = CurrentThread();
     if (thread.serves_grpc) {
       return absl::FailedPreconditionError(
@@ -95,10 +103,15 @@ class FutureState : public FutureSource {
   }
 
   bool Ready() {
+    if (foreign()) {
+      const std::unique_lock lock(mutex_, std::try_to_lock);  // another thread may have held it as the process forked
+      return lock.owns_lock() && result_.has_value();
+    }
     std::lock_guard lock(mutex_);
     return result_.has_value();
   }
   bool Wait(absl::Duration timeout) {
+    if (foreign()) return Ready();
     std::unique_lock lock(mutex_);
     const auto ready = [this] { return result_.has_value(); };
     // Beyond a year a wait is endless; the clock's own type would overflow.
@@ -110,6 +123,7 @@ class FutureState : public FutureSource {
   }
   /// After Ready.
   absl::StatusOr<T> Take() {
+    if (foreign() && !Ready()) return ForkedError();
     std::lock_guard lock(mutex_);
     return *std::move(result_);
   }
@@ -117,6 +131,7 @@ class FutureState : public FutureSource {
   /// Calls `continuation` once the result is there: on the executor, or, if `in_place`, wherever that is known; false,
   /// and nothing kept, if it is there already.
   bool OnReady(absl::AnyInvocable<void()> continuation, bool in_place) {
+    if (foreign()) return false;
     std::lock_guard lock(mutex_);
     if (result_.has_value()) return false;
     in_place_ = in_place;
@@ -145,6 +160,7 @@ class FutureState : public FutureSource {
     }
   }
 
+  const OfOneProcess origin_;
   std::mutex mutex_;
   std::condition_variable ready_;
   std::optional<absl::StatusOr<T>> result_;
@@ -252,7 +268,7 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   /// Ends the call with CANCELLED, which is then the result, unless it has ended. From any thread while the future
   /// lives.
   void Cancel() {
-    if (state_) state_->CancelSource();
+    if (state_ && !state_->foreign()) state_->CancelSource();
   }
   /// Lets the call run on with nobody to take its result.
   void Detach() && { state_ = {}; }
@@ -310,7 +326,8 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   };
 
   void Drop() {
-    if (state_) std::exchange(state_, {})->Abandon();
+    if (state_ && !state_->foreign()) return std::exchange(state_, {})->Abandon();
+    state_ = {};
   }
 
   detail::Ref<detail::FutureState<T>> state_;
@@ -369,6 +386,16 @@ class ThenState final : public FutureState<U> {
   }
   Executor& executor() override { return given_executor_ ? *given_executor_ : source_->executor(); }
   bool NeedsExecutor() override { return true; }
+  bool Answered() override {
+    if constexpr (kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>>) {
+      std::unique_lock lock(mutex_);
+      const Ref<FutureState<U>> inner = inner_;
+      lock.unlock();
+      return inner && inner->Answered();
+    } else {
+      return source_->Answered();
+    }
+  }
   /// A future that the continuation is to return may.
   bool Lends() const override { return kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>> || source_->Lends(); }
   void AwaitReturn() override {

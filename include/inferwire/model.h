@@ -359,7 +359,9 @@ class Model {
     if constexpr (SharesStreams<C>) {
       if (OverStream(options)) return Shared(request, shared_);
     }
-    return {C::Infer::path(), Encode(request), request.sequence().has_id() ? nullptr : detail::DrainingOf<C>()};
+    return {C::Infer::path(), Encode(request), request.sequence().has_id() ? nullptr : detail::DrainingOf<C>(),
+            /*carrier=*/{},
+            /*id=*/{},        !kBuiltIn<C>};
   }
   detail::Decoder<InferResult> DecoderFor(const InferRequest& request, const CallOptions& options) const {
     if constexpr (SharesStreams<C>) {
@@ -378,8 +380,12 @@ class Model {
     request.set_id(id);
     absl::StatusOr<wire::Payload> payload = Encode(request);
     if (payload.ok()) *payload = wire::Owned(*std::move(payload));
-    return {C::ModelStreamInfer::path(), std::move(payload),
-            request.sequence().has_id() ? nullptr : detail::DrainingOf<C>(), carrier, std::move(id)};
+    return {C::ModelStreamInfer::path(),
+            std::move(payload),
+            request.sequence().has_id() ? nullptr : detail::DrainingOf<C>(),
+            carrier,
+            std::move(id),
+            !kBuiltIn<C>};
   }
   Future<InferResult> SendAsync(InferRequest request, CallOptions options) const {
     AsOnce(request, options);
@@ -399,7 +405,9 @@ class Model {
   {
     options.info = nullptr;  // it is the other call's
     return client_.AsyncAs<ModelMetadata>(
-        {C::ModelMetadata::path(), wire::Encode(Named<typename C::ModelMetadata::Request>()), detail::DrainingOf<C>()},
+        {C::ModelMetadata::path(), wire::Encode(Named<typename C::ModelMetadata::Request>()), detail::DrainingOf<C>(),
+         /*carrier=*/{},
+         /*id=*/{}, !kBuiltIn<C>},
         detail::DecodeMetadata<C>, std::move(options));
   }
   /// Once it is known; asked again where the request does not fit, since models are replaced.

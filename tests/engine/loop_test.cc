@@ -3,7 +3,9 @@
 
 #include <grpcpp/alarm.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -110,18 +112,142 @@ TEST_CASE("a tag's operation is run when it comes out", "[engine]") {
   End(loop);
 }
 
-TEST_CASE("a loop that is retired with an operation in it is turned to its end elsewhere", "[engine]") {
+namespace {
+// Writes down when it came out, after a handler that takes `busy`.
+class Event final : public engine::Tag {
+ public:
+  Event(Loop& loop, std::vector<int>& seen, int name, milliseconds after, milliseconds busy = milliseconds(0))
+      : seen_(seen), name_(name), busy_(busy) {
+    alarm_.Set(loop.queue(), engine::ToTimespec(inferwire::TimePoint(), inferwire::TimePoint() + after),
+               static_cast<engine::Tag*>(this));
+  }
+  void Proceed(bool) override {
+    seen_.push_back(name_);
+    std::this_thread::sleep_for(busy_);
+  }
+
+ private:
+  std::vector<int>& seen_;
+  const int name_;
+  const milliseconds busy_;
+  grpc::Alarm alarm_;
+};
+}  // namespace
+
+TEST_CASE("what came while the loop was held up counts before what expired meanwhile", "[engine]") {
+  Loop loop;
+  std::vector<int> seen;
+  std::vector<inferwire::detail::Ref<Owner>> owners;
+  std::vector<std::unique_ptr<Event>> events;
+  for (int i = 0; i < 30; ++i) {
+    owners.push_back(inferwire::detail::MakeRef<Owner>(seen, -1));
+    loop.Arm(owners.back()->timer, Now() + milliseconds(100));
+    events.push_back(std::make_unique<Event>(loop, seen, i, milliseconds(10)));
+  }
+  std::this_thread::sleep_for(milliseconds(300));  // a throttled container, a lid
+  while (seen.size() < 60) REQUIRE(loop.Turn());
+  for (int i = 0; i < 60; ++i) CHECK((seen[static_cast<std::size_t>(i)] == -1) == (i >= 30));
+  End(loop);
+}
+
+TEST_CASE("what came during a long handler counts before what expired meanwhile", "[engine]") {
+  Loop loop;
+  std::vector<int> seen;
+  const auto owner = inferwire::detail::MakeRef<Owner>(seen, -1);
+  loop.Arm(owner->timer, Now() + milliseconds(100));
+  Event longest(loop, seen, 0, milliseconds(0), milliseconds(300));
+  Event second(loop, seen, 1, milliseconds(30));
+  Event third(loop, seen, 2, milliseconds(60));
+  while (seen.size() < 4) REQUIRE(loop.Turn());
+  CHECK(seen == std::vector<int>{0, 1, 2, -1});
+  End(loop);
+}
+
+TEST_CASE("timers are kept under a flood of events", "[engine]") {
+  Loop loop;
+  struct Flood final : engine::Tag {
+    explicit Flood(Loop& l) : loop(l) { Proceed(true); }
+    void Proceed(bool) override {
+      if (!over) alarm.Set(loop.queue(), gpr_timespec{0, 0, GPR_TIMESPAN}, static_cast<engine::Tag*>(this));
+      ++count;
+    }
+    Loop& loop;
+    grpc::Alarm alarm;
+    int count = 0;
+    bool over = false;
+  } flood(loop), more(loop);
+  std::vector<int> fired;
+  // The best of several, since the machine has other things to do as well.
+  auto best = hours(1) + milliseconds(0);
+  for (int i = 0; i < 10; ++i) {
+    const auto owner = inferwire::detail::MakeRef<Owner>(fired, i);
+    const auto due = Now() + milliseconds(20);
+    loop.Arm(owner->timer, due);
+    while (fired.size() == static_cast<std::size_t>(i)) REQUIRE(loop.Turn());
+    best = (std::min)(best, std::chrono::duration_cast<milliseconds>(Now() - due));
+  }
+  CHECK(best < milliseconds(10));
+  CHECK(flood.count > 100);
+  flood.over = more.over = true;
+  loop.Turn();
+  loop.Turn();
+  End(loop);
+}
+
+TEST_CASE("a loop that is retired with operations in it is turned to its end elsewhere, all of them by one thread",
+          "[engine]") {
   struct Told final : engine::Tag {
-    void Proceed(bool) override { told = true; }
+    explicit Told(Loop& loop) {
+      alarm.Set(loop.queue(), gpr_timespec{3600, 0, GPR_TIMESPAN}, static_cast<engine::Tag*>(this));
+    }
+    void Proceed(bool) override {
+      thread = std::this_thread::get_id();
+      told = true;
+    }
+    grpc::Alarm alarm;
+    std::thread::id thread;
     std::atomic<bool> told{false};
-  } tag;
-  auto loop = std::make_unique<Loop>();
+  };
+  std::vector<std::unique_ptr<Told>> all;
+  for (int i = 0; i < 50; ++i) {
+    auto loop = std::make_unique<Loop>();
+    all.push_back(std::make_unique<Told>(*loop));
+    engine::Retire(std::move(loop));
+  }
+  for (const auto& one : all) {
+    CHECK_FALSE(one->told);
+    one->alarm.Cancel();
+    while (!one->told) std::this_thread::sleep_for(milliseconds(1));
+    CHECK(one->thread == all.front()->thread);
+  }
+}
+
+TEST_CASE("callers that block have a loop each, and the next one has it again", "[engine]") {
+  const engine::CallerLoop outer;
+  Loop* used = nullptr;
+  {
+    const engine::CallerLoop inner;
+    used = &*inner;
+    CHECK(used != &*outer);
+  }
+  std::atomic<bool> ended{false};
+  struct Operation final : engine::Tag {
+    explicit Operation(std::atomic<bool>& e) : ended(e) {}
+    void Proceed(bool) override { ended = true; }
+    std::atomic<bool>& ended;
+  } operation(ended);
   grpc::Alarm alarm;
-  alarm.Set(loop->queue(), gpr_timespec{3600, 0, GPR_TIMESPAN}, static_cast<engine::Tag*>(&tag));
-  engine::Retire(std::move(loop));
-  CHECK_FALSE(tag.told);
+  {
+    const engine::CallerLoop again;
+    CHECK(&*again == used);
+    (*again).Began();
+    alarm.Set((*again).queue(), gpr_timespec{3600, 0, GPR_TIMESPAN}, static_cast<engine::Tag*>(&operation));
+  }
+  // With an operation in it that does not end, it is nobody's any more.
+  const engine::CallerLoop another;
+  CHECK(&*another != used);
   alarm.Cancel();
-  while (!tag.told) std::this_thread::yield();
+  while (!ended) std::this_thread::sleep_for(milliseconds(1));
 }
 
 TEST_CASE("gRPC gets spans, never negative, and its own infinity", "[engine]") {

@@ -293,3 +293,23 @@ TEST_CASE("every course that a call can take ends once, within its bounds", "[po
   INFO("courses: " << courses);
   CHECK(courses > 10'000);
 }
+
+TEST_CASE("what has its answer does not expire, and nothing starts beside it until it fails", "[policy]") {
+  Course course;
+  course.plan.Start(kStart);
+  CHECK(course.plan.OnTime(kStart + milliseconds(30)).act == Act::kHedge);
+  course.plan.Start(kStart + milliseconds(30));
+  course.plan.Answered(0);
+  CHECK(course.plan.due() == TimePoint::max());
+  CHECK(course.plan.OnTime(kStart + milliseconds(500)).act == Act::kNothing);
+  CHECK(course.plan.OnTime(kStart + std::chrono::hours(1)).act == Act::kNothing);
+  SECTION("and it cannot be understood: it may be tried again in what time is left") {
+    CHECK(course.plan.OnFailure(0, {.retryable = true}, 0.5, kStart + milliseconds(500)).act == Act::kRetry);
+    CHECK(course.plan.due() == kStart + milliseconds(510));
+  }
+  SECTION("or was the answer") {
+    const Plan::Next next = course.plan.OnFailure(0, {.retryable = false}, 0.5, kStart + milliseconds(500));
+    CHECK(next.act == Act::kEnd);
+    CHECK(next.reason == CallInfo::Reason::kPermanent);
+  }
+}

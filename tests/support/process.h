@@ -51,6 +51,7 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
   ~Process() {
+    if (pid_ < 0) return;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
   }
@@ -68,6 +69,14 @@ class Process {
     const bool ended = ::poll(&end, 1, 30'000) == 1;
     ::close(handle);
     return ended;
+  }
+
+  /// What it ended with by itself within half a minute, or minus the signal that ended it.
+  int ExitCode() {
+    if (!Ended()) return -SIGALRM;
+    int status = 0;
+    ::waitpid(std::exchange(pid_, -1), &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
 
  private:

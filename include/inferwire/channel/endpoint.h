@@ -25,6 +25,7 @@
 #include "inferwire/channel/load.h"
 #include "inferwire/clock.h"
 #include "inferwire/credentials.h"
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -233,10 +234,7 @@ class Endpoint {
 /// The endpoints of the process, by everything that tells them apart.
 class Endpoints {
  public:
-  static Endpoints& Instance() {
-    static Endpoints* const endpoints = new Endpoints;  // never destroyed: a client may outlive static storage
-    return *endpoints;
-  }
+  static Endpoints& Instance() { return detail::OfThisProcess<Endpoints>(); }
   template <class Make>
   std::shared_ptr<Endpoint> Get(const std::string& key, Make make) {
     std::lock_guard lock(mutex_);

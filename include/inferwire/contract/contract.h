@@ -73,6 +73,11 @@ concept KnowsServers = requires(const ServerMetadata& server) {
   { C::CheckServer(server) } -> std::same_as<absl::Status>;
 };
 
+/// Whether all of C's functions are the library's own, which take no longer than their input is long. Anybody else's
+/// may take any time, and are not called where other calls wait for it.
+template <class C>
+inline constexpr bool kBuiltIn = false;
+
 /// For contracts that carry a model, its inputs' elements and little else: INVALID_ARGUMENT naming the first thing that
 /// a request has beside them. Version, id and outputs by name are left to the contract.
 inline absl::Status CarriesOnlyTensors(const InferRequest& request, std::string_view contract) {

@@ -211,6 +211,16 @@ struct OpenInferenceTorchServe
           detail::OpenInferenceDialect<open_inference::GRPCInferenceService::Stub,
                                        "org.pytorch.serve.grpc.openinference.GRPCInferenceService", "TorchServe">> {};
 static_assert(Contract<OpenInferenceTorchServe>);
+template <>
+inline constexpr bool kBuiltIn<OpenInference> = true;
+template <>
+inline constexpr bool kBuiltIn<OpenInferenceMlServer> = true;
+template <>
+inline constexpr bool kBuiltIn<OpenInferenceKServe> = true;
+template <>
+inline constexpr bool kBuiltIn<OpenInferenceTorchServe> = true;
+template <class Dialect>
+inline constexpr bool kBuiltIn<TypedContents<Dialect>> = kBuiltIn<Dialect>;
 static_assert(Contract<TypedContents<OpenInference>>);
 
 }  // namespace v0

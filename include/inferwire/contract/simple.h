@@ -76,6 +76,8 @@ struct Simple {
   }
 };
 static_assert(StreamingContract<Simple>);
+template <>
+inline constexpr bool kBuiltIn<Simple> = true;
 
 }  // namespace v0
 }  // namespace inferwire

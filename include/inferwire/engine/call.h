@@ -30,6 +30,7 @@
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/attempt.h"
 #include "inferwire/engine/carrier.h"
@@ -73,6 +74,7 @@ class Call : public TimerOwner, public Cancellable {
 
   /// Starts the call, or ends it at once with `ready` if that is an error: bad input ends as every call does.
   void Start(absl::Status ready) {
+    if (engine_->foreign()) return Refuse(detail::ForkedError());
     const ClientOptions& client = engine_->options();
     const TimePoint deadline = Deadline();
     if (ready.ok()) ready = wire::ValidateMetadata(spec_.options.metadata);
@@ -107,6 +109,7 @@ class Call : public TimerOwner, public Cancellable {
   }
 
   void Cancel(absl::Status why) override {
+    if (foreign()) return;
     detail::Ref<Call> self(this);  // ending may drop all others
     std::unique_lock lock(mutex_);
     if (state_ == State::kEnded) return;
@@ -127,7 +130,7 @@ class Call : public TimerOwner, public Cancellable {
     if (state_ != State::kStarted) return;
     if (&timer != &timer_) return OnOtherTimer(std::move(lock), timer);
     while (true) {
-      const TimePoint now = Now();
+      const TimePoint now = AsOf(timer);
       const policy::Plan::Next next = plan_->OnTime(now);
       switch (next.act) {
         case policy::Plan::Act::kNothing:
@@ -152,6 +155,9 @@ class Call : public TimerOwner, public Cancellable {
       }
     }
   }
+
+  /// Whether it was made by the process that forked this one. Nothing else is to be asked of it then.
+  bool foreign() const { return origin_.foreign(); }
 
  protected:
   enum class State { kCreated, kStarted, kEnded };
@@ -203,6 +209,8 @@ class Call : public TimerOwner, public Cancellable {
   virtual void OnEnd(absl::Status status) = 0;
 
   TimePoint Now() const { return engine_->Now(); }
+  /// What counts as now for a timer that fires.
+  TimePoint AsOf(const Timer& timer) const { return engine_->clock() != nullptr ? Now() : timer.as_of(); }
   TimePoint started() const { return started_; }
   channel::Channel::Stub& StubOf(channel::Channel& channel) const { return channel.stub(idempotent_, lends()); }
   /// Whether an attempt that failed had, for all that is known, reached a server.
@@ -219,13 +227,14 @@ class Call : public TimerOwner, public Cancellable {
   void Progress() { plan_->Progress(); }
   /// From now on only this attempt counts: a part of its answer is used.
   void Commit(Attempt& attempt) {
-    if (running_.size() > 1) {
-      for (Attempt* other : running_) {
-        if (other != &attempt) GiveUp(*other, channel::Verdict::kNone, AnsweredElsewhere());
-      }
-      running_.assign(1, &attempt);
-    }
+    GiveUpOthers(attempt);
     plan_->Commit(attempt.number());
+  }
+  bool answered() const { return state_ == State::kStarted && plan_->answered(); }
+  /// Its whole answer is there: until OnAttemptEnd no time counts any more, and no other attempt starts.
+  void Answered(Attempt& attempt) {
+    GiveUpOthers(attempt);
+    plan_->Answered(attempt.number());
   }
 
   /// An attempt ended by itself, with `status`. Takes the lock over; without effect where the call had given it up.
@@ -272,6 +281,7 @@ class Call : public TimerOwner, public Cancellable {
     Complete(std::move(status), std::move(gone));
   }
 
+  const detail::OfOneProcess origin_;
   const std::shared_ptr<Engine> engine_;
   Loop& loop_;
   Spec spec_;
@@ -294,6 +304,19 @@ class Call : public TimerOwner, public Cancellable {
     using std::chrono::milliseconds, std::chrono::nanoseconds;
     const nanoseconds given = attempt.due() - attempt.started();
     return (std::min)(std::clamp<nanoseconds>(given / 100, milliseconds(10), milliseconds(100)), given / 4);
+  }
+
+  // The end of what never starts, where the engine must not be touched.
+  void Refuse(absl::Status status) {
+    std::unique_lock lock(mutex_);
+    state_ = State::kEnded;
+    info_.reason = CallInfo::Reason::kPermanent;
+    detail::AttachCallInfo(status, info_);
+    if (spec_.options.info != nullptr) *spec_.options.info = info_;
+    status_ = status;
+    wire::Payload gone = std::exchange(spec_.request, {});
+    lock.unlock();
+    Complete(std::move(status), std::move(gone));
   }
 
   // Memory of the caller's stays the call's until gRPC has let go of it. Who has it last says so from within gRPC, so
@@ -411,7 +434,7 @@ class Call : public TimerOwner, public Cancellable {
     const int number = attempt.number();
     // What cuts an attempt off when its time is up is its deadline, whoever comes to it first, and whatever it says. A
     // connection that never was says more than that.
-    const bool due = attempt.due() != TimePoint::max() && now + Early(attempt) >= attempt.due();
+    const bool due = !plan_->answered() && attempt.due() != TimePoint::max() && now + Early(attempt) >= attempt.due();
     const bool out_of_time =
         due && (status.code() == absl::StatusCode::kDeadlineExceeded ||
                 (over && attempt.ToldWhenDue() && wire::CutOff(status) && !attempt.NeverReached(status.code())));
@@ -468,6 +491,13 @@ class Call : public TimerOwner, public Cancellable {
 
   static absl::Status AnsweredElsewhere() { return absl::CancelledError("another attempt answered first"); }
 
+  void GiveUpOthers(Attempt& attempt) {
+    if (running_.size() == 1) return;
+    for (Attempt* other : running_) {
+      if (other != &attempt) GiveUp(*other, channel::Verdict::kNone, AnsweredElsewhere());
+    }
+    running_.assign(1, &attempt);
+  }
   void GiveUp(Attempt& attempt, channel::Verdict verdict, const absl::Status& status) {
     Settle(attempt, verdict, status, std::nullopt);
     attempt.Abandon();

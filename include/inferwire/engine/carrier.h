@@ -60,7 +60,7 @@ class Carrier : public virtual detail::RefCounted {
 
 /// An attempt that is a request on a shared stream. It belongs to the carriage until its last message, or until it
 /// leaves.
-class Rider : public Attempt {
+class Rider : public Attempt, public std::enable_shared_from_this<Rider> {
  public:
   /// `id` is the one in the request.
   Rider(TimerOwner& call, channel::Lease lease, detail::Ref<Carrier> carrier, std::string id,

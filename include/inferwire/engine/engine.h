@@ -20,6 +20,7 @@
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/runtime.h"
 #include "inferwire/executor.h"
@@ -61,6 +62,12 @@ class Follower {
 /// Kept alive by the client and by every call in flight. Safe from any thread.
 class Engine {
  public:
+  static std::shared_ptr<Engine> Make(ClientOptions options, channel::Connector connector) {
+    return {new Engine(std::move(options), std::move(connector)), [](Engine* engine) {
+              if (!engine->foreign()) delete engine;  // else its channels would close the parent's connections
+            }};
+  }
+
   Engine(ClientOptions options, channel::Connector connector)
       : options_(std::move(options)),
         connector_(std::move(connector)),
@@ -70,6 +77,8 @@ class Engine {
         retry_budget_(options_.retry_budget.ratio, options_.retry_budget.min_per_second, Now()),
         hedge_budget_(options_.hedge.value_or(HedgePolicy()).max_ratio, 0, Now()) {}
 
+  /// Whether it came along from the process that forked this one. Nothing else is to be asked of it then.
+  bool foreign() const { return origin_.foreign(); }
   const ClientOptions& options() const { return options_; }
   channel::Pool& pool() { return pool_; }
   const channel::Connector& connector() const { return connector_; }
@@ -108,13 +117,14 @@ class Engine {
   }
 
   /// A loop that is turned for calls nobody blocks on. The threads start with the first one.
-  Loop& AsyncLoop() {
-    std::call_once(runtime_once_, [this] { runtime_ = Runtime::Shared(); });
-    return runtime_->NextLoop();
-  }
+  Loop& AsyncLoop() { return foreign() ? idle_loop_ : runtime().NextLoop(); }
+
+  /// Where replies are decoded that would hold up a loop.
+  Executor& decoders() { return runtime().decoders(); }
 
   /// Where continuations run.
   Executor& executor() {
+    if (foreign()) return detail::OfThisProcess<InlineExecutor>();
     std::call_once(executor_once_,
                    [this] { executor_ = options_.executor != nullptr ? options_.executor : ThreadPool::Shared(); });
     return *executor_;
@@ -139,6 +149,7 @@ class Engine {
 
   /// Ends all calls in flight with CANCELLED; later ones are refused.
   void Shutdown() {
+    if (foreign()) return;
     std::vector<detail::Ref<Cancellable>> calls;
     {
       std::lock_guard lock(mutex_);
@@ -151,6 +162,10 @@ class Engine {
   }
 
  private:
+  Runtime& runtime() {
+    std::call_once(runtime_once_, [this] { runtime_ = Runtime::Shared(); });
+    return *runtime_;
+  }
   static bool AllBoundLoans(const std::vector<std::string>& targets) {
 #if defined(__linux__)
     return std::none_of(targets.begin(), targets.end(),
@@ -160,6 +175,8 @@ class Engine {
 #endif
   }
 
+  const detail::OfOneProcess origin_;
+  Loop& idle_loop_ = detail::OfThisProcess<Loop>();  // nobody turns or locks it: for calls that are refused
   const ClientOptions options_;
   const channel::Connector connector_;
   channel::Pool pool_;

@@ -49,8 +49,8 @@ class TargetHealth final : public TimerOwner {
   const std::shared_ptr<channel::Target>& target() const { return target_; }
 
   void Ask() {
-    static const std::string kWatch = "/grpc.health.v1.Health/Watch";
-    static const std::string kCheck = "/grpc.health.v1.Health/Check";
+    static const std::string& kWatch = *new std::string("/grpc.health.v1.Health/Watch");
+    static const std::string& kCheck = *new std::string("/grpc.health.v1.Health/Check");
     detail::Ref<StreamCall> call;
     {
       std::lock_guard lock(mutex_);
@@ -183,8 +183,8 @@ class Health final : public Follower {
       options.attempt_timeout = absl::InfiniteDuration();
       options.hedge.reset();
       options.observer = nullptr;
-      followed_.push_back(detail::MakeRef<TargetHealth>(
-          client_, target, std::make_shared<Engine>(std::move(options), client->connector())));
+      followed_.push_back(
+          detail::MakeRef<TargetHealth>(client_, target, Engine::Make(std::move(options), client->connector())));
       followed_.back()->Ask();
     }
   }

@@ -9,9 +9,12 @@
 #include <grpcpp/completion_queue.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -20,7 +23,9 @@
 #include <vector>
 
 #include "inferwire/clock.h"
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
+#include "inferwire/executor.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -61,17 +66,22 @@ class Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
+  /// In OnTimer, of the machine's time: all that had arrived by then has been handled. What came due since is not
+  /// to be taken for expired yet.
+  TimePoint as_of() const { return as_of_.load(std::memory_order_relaxed); }
+
  private:
   friend class Loop;
   static constexpr std::size_t kIdle = (std::numeric_limits<std::size_t>::max)();
   TimerOwner& owner_;
   Clock* const clock_;
   TimePoint at_;
+  std::atomic<TimePoint> as_of_{TimePoint()};
   std::size_t slot_ = kIdle;  // in the loop's heap
 };
 
-/// A completion queue and a heap of timers, turned by one thread at a time: a caller that blocks turns its own, the
-/// runtime's threads turn theirs. Everything but Turn may be called from any thread.
+/// A completion queue and a heap of timers, turned by one thread as a rule: a caller that blocks turns its own, the
+/// runtime's threads turn theirs. Everything may be called from any thread, Turn from several at a time.
 class Loop {
  public:
   Loop() = default;
@@ -100,43 +110,54 @@ class Loop {
 
   /// Makes a Turn that waits, or the next one, return.
   void Wake() {
-    {
-      std::lock_guard lock(mutex_);
-      if (std::exchange(waking_, true)) return;
-    }
-    alarm_.Set(&queue_, gpr_timespec{0, 0, GPR_TIMESPAN}, nullptr);
+    std::lock_guard lock(mutex_);
+    WakeLocked();
   }
+
+  /// Counts an operation whose end is waited for: for those who ask whether any is left.
+  void Began() { outstanding_.fetch_add(1, std::memory_order_relaxed); }
+  void Ended() { outstanding_.fetch_sub(1, std::memory_order_relaxed); }
+  bool outstanding() const { return outstanding_.load(std::memory_order_relaxed) > 0; }
 
   /// Waits for one event, timer or wake-up, no later than `until`, and runs what it is for. False once the loop was
   /// shut down and everything in it has ended.
-  bool Turn(TimePoint until = TimePoint::max()) {
+  bool Turn(TimePoint until = TimePoint::max()) { return Step(until) != grpc::CompletionQueue::SHUTDOWN; }
+  /// The same, and says what it found: an event, nothing, or the end.
+  grpc::CompletionQueue::NextStatus Step(TimePoint until) {
     TimePoint sleep;
     {
       std::lock_guard lock(mutex_);
       sleep = heap_.empty() ? until : (std::min)(until, heap_.front()->at_);
-      sleeps_until_ = sleep;
+      sleeps_until_ = sleepers_++ == 0 ? sleep : (std::max)(sleeps_until_, sleep);
     }
-    void* tag = nullptr;
-    bool ok = false;
-    const auto next = queue_.AsyncNext(&tag, &ok, ToTimespec(sleep == TimePoint::max() ? TimePoint() : Now(), sleep));
-    const bool event = next == grpc::CompletionQueue::GOT_EVENT;
-    {
-      std::lock_guard lock(mutex_);
-      sleeps_until_ = TimePoint::min();  // nobody sleeps: no need to wake
-      if (event && tag == nullptr) waking_ = false;
-    }
-    // What has ended comes before what has expired: an answer in time counts.
-    if (event && tag != nullptr) static_cast<Tag*>(tag)->Proceed(ok);
+    const auto next = HandleNext(sleep == TimePoint::max() ? TimePoint() : Now(), sleep, /*slept=*/true);
     FireExpired();
-    return next != grpc::CompletionQueue::SHUTDOWN;
+    return next;
   }
 
   /// No operation may be started hereafter. Turn on until it returns false, then destroy.
-  void Shutdown() { queue_.Shutdown(); }
+  void Shutdown() {
+    {
+      std::lock_guard lock(mutex_);
+      shut_down_ = waking_ = true;  // nobody wakes it any more
+    }
+    queue_.Shutdown();
+  }
 
  private:
+  using Span = std::chrono::nanoseconds;
+  // What a sweep takes at most in ordinary times, so that deadlines are kept within 10 ms whatever the load.
+  static constexpr std::chrono::milliseconds kSweep{3};
+  // How late a timer may fire before the loop counts as held up: gRPC counts in milliseconds, and rounds up.
+  static constexpr std::chrono::milliseconds kOrdinaryDelay{5};
+  static constexpr std::chrono::milliseconds kLeastGrace{3}, kMostGrace{50};
+
+  // With the lock: who turns the loop to its end must not meet one who is about to wake it.
+  void WakeLocked() {
+    if (!std::exchange(waking_, true)) alarm_.Set(&queue_, gpr_timespec{0, 0, GPR_TIMESPAN}, nullptr);
+  }
+
   void ArmHere(Timer& timer, TimePoint at) {
-    bool wake = false;
     bool drop = false;
     {
       std::lock_guard lock(mutex_);
@@ -151,25 +172,77 @@ class Loop {
         timer.at_ = at;
         SiftDown(SiftUp(timer.slot_));
         // Whoever turns the loop sleeps beyond this timer: have it look again.
-        wake = at < sleeps_until_ && !std::exchange(waking_, true);
+        if (at < sleeps_until_) WakeLocked();
       }
     }
-    if (wake) alarm_.Set(&queue_, gpr_timespec{0, 0, GPR_TIMESPAN}, nullptr);
     if (drop) timer.owner_.Release();
   }
 
+  grpc::CompletionQueue::NextStatus HandleNext(TimePoint now, TimePoint until, bool slept) {
+    void* tag = nullptr;
+    bool ok = false;
+    const auto next = queue_.AsyncNext(&tag, &ok, ToTimespec(now, until));
+    const bool event = next == grpc::CompletionQueue::GOT_EVENT;
+    if (slept || (event && tag == nullptr)) {
+      std::lock_guard lock(mutex_);
+      if (slept && --sleepers_ == 0) sleeps_until_ = TimePoint::min();  // nobody sleeps: no need to wake
+      if (event && tag == nullptr) waking_ = shut_down_;
+    }
+    if (event && tag != nullptr) static_cast<Tag*>(tag)->Proceed(ok);
+    return next;
+  }
+
+  // What has arrived counts before what has expired, so no timer fires before all that was there when it came due has
+  // been handled: one event at a time comes out of the queue, and one socket at a time is read for it. This is bounded,
+  // or a flood of events would keep deadlines from being kept. Where the loop itself was held up, by a handler or since
+  // the process was not scheduled, more than usual waits to be read, perhaps by another thread that is about to hand it
+  // to us: then for about as long as it was held up, and not before nothing comes for a while.
   void FireExpired() {
+    TimePoint due = NextDue();
+    if (due == TimePoint::max()) return;
+    TimePoint now = Now();
+    if (due == TimePoint::min()) {  // set to fire at once, hence not late
+      Fire(TimePoint::min(), Sweep(now, now + kSweep, /*grace=*/{}));
+      due = NextDue();
+      now = Now();
+    }
+    TimePoint as_of = now;
+    if (due <= now) {
+      // One that was set too late is not the loop's fault.
+      const Span late = (std::min)(now - due, now - looked_.load(std::memory_order_relaxed));
+      const Span grace = late > kOrdinaryDelay ? std::clamp<Span>(late / 10, kLeastGrace, kMostGrace) : Span();
+      as_of = Sweep(now, now + (std::max<Span>)(late, kSweep), grace);
+      Fire(as_of, as_of);
+    }
+    looked_.store(as_of, std::memory_order_relaxed);
+  }
+  TimePoint NextDue() {
+    std::lock_guard lock(mutex_);
+    return heap_.empty() ? TimePoint::max() : heap_.front()->at_;
+  }
+  // Handles what comes, until nothing does for the time of `grace` or it is `enough`; gives the time before which all
+  // has been handled.
+  TimePoint Sweep(TimePoint now, TimePoint enough, Span grace) {
     while (true) {
-      Timer* due = nullptr;
+      if (HandleNext(now, now + grace, /*slept=*/false) != grpc::CompletionQueue::GOT_EVENT) return now;
+      const TimePoint next = Now();
+      if (next >= enough) return now;
+      now = next;
+    }
+  }
+  void Fire(TimePoint until, TimePoint as_of) {
+    while (true) {
+      Timer* timer = nullptr;
       {
         std::lock_guard lock(mutex_);
-        if (heap_.empty() || heap_.front()->at_ > Now()) return;
-        due = heap_.front();
-        Remove(*due);
+        if (heap_.empty() || heap_.front()->at_ > until) return;
+        timer = heap_.front();
+        Remove(*timer);
       }
+      timer->as_of_.store(as_of, std::memory_order_relaxed);
       // The timer's reference on its owner is ours now.
-      TimerOwner& owner = due->owner_;
-      owner.OnTimer(*due);
+      TimerOwner& owner = timer->owner_;
+      owner.OnTimer(*timer);
       owner.Release();
     }
   }
@@ -213,33 +286,112 @@ class Loop {
   grpc::Alarm alarm_;  // with a null tag: only wakes
   std::mutex mutex_;
   std::vector<Timer*> heap_;
-  TimePoint sleeps_until_ = TimePoint::min();
-  bool waking_ = false;  // the alarm is set and has not come out yet
+  int sleepers_ = 0;                           // threads that wait in Turn
+  TimePoint sleeps_until_ = TimePoint::min();  // the last of them, at the latest
+  bool waking_ = false;                        // the alarm is set and has not come out yet
+  bool shut_down_ = false;
+  std::atomic<TimePoint> looked_{TimePoint()};  // when it was last known what is due
+  std::atomic<int> outstanding_{0};
 };
 
-/// Turns a loop that was given up until everything in it has ended, and destroys it. A peer that stopped reading can
-/// hold an operation for long after its call was answered, so this is not waited for.
+/// Turns loops that were given up until everything in them has ended, and destroys them. A peer that stopped reading
+/// can hold an operation for long after its call was answered, so nobody waits for this: it is done on one thread for
+/// all of them, which is there while there are any.
+class Reaper {
+ public:
+  void Take(std::unique_ptr<Loop> loop) {
+    std::lock_guard lock(mutex_);
+    loops_.push_back(std::move(loop));
+    come_.notify_one();
+    if (!std::exchange(serving_, true)) std::thread([this] { Serve(); }).detach();
+  }
+
+ private:
+  // How long one loop is waited on while the others are not looked at: longer when nothing happens.
+  static constexpr std::chrono::milliseconds kShortest{1}, kLongest{100};
+
+  void Serve() {
+    detail::CurrentThread().serves_grpc = true;
+    std::vector<std::unique_ptr<Loop>> loops;
+    std::chrono::milliseconds wait = kShortest;
+    while (true) {
+      {
+        std::unique_lock lock(mutex_);
+        // More come soon, or not at all.
+        if (loops.empty() && !come_.wait_for(lock, kLongest, [this] { return !loops_.empty(); })) {
+          serving_ = false;
+          return;
+        }
+        if (!loops_.empty()) wait = kShortest;
+        std::move(loops_.begin(), loops_.end(), std::back_inserter(loops));
+        loops_.clear();
+      }
+      bool something = false;
+      TimePoint until = Now() + wait;  // who waits on the first reads the sockets of all
+      for (std::unique_ptr<Loop>& loop : loops) {
+        auto next = grpc::CompletionQueue::GOT_EVENT;
+        while ((next = loop->Step(until)) == grpc::CompletionQueue::GOT_EVENT) something = true;
+        if (next == grpc::CompletionQueue::SHUTDOWN) loop.reset();
+        until = TimePoint::min();
+      }
+      std::erase(loops, nullptr);
+      wait = something ? kShortest : (std::min)(2 * wait, kLongest);
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable come_;
+  std::vector<std::unique_ptr<Loop>> loops_;
+  bool serving_ = false;
+};
+
+/// No operation may be started in it hereafter; those that are in it end elsewhere.
 inline void Retire(std::unique_ptr<Loop> loop) {
   loop->Shutdown();
-  // Usually nothing is left, and it ends here.
-  for (const TimePoint patience = Now() + std::chrono::milliseconds(10); Now() < patience;) {
-    if (!loop->Turn(patience)) return;
-  }
-  std::thread([loop = std::move(loop)] {
-    while (loop->Turn()) {
-    }
-  }).detach();
+  auto next = grpc::CompletionQueue::GOT_EVENT;
+  while (next == grpc::CompletionQueue::GOT_EVENT) next = loop->Step(TimePoint::min());
+  if (next == grpc::CompletionQueue::TIMEOUT) detail::OfThisProcess<Reaper>().Take(std::move(loop));
 }
 
-/// The loop of a thread that blocks in calls: made at its first one, retired when it exits.
-inline Loop& ThreadLoop() {
-  struct Holder {
-    std::unique_ptr<Loop> loop = std::make_unique<Loop>();
-    ~Holder() { Retire(std::move(loop)); }
+/// A loop for as long as a thread blocks in a call. It is the process's and not the thread's, so that it is there also
+/// while thread-local and static objects are destroyed; and another one where a call is made from within a call.
+class CallerLoop {
+ public:
+  CallerLoop() {
+    Idle& idle = detail::OfThisProcess<Idle>();
+    std::unique_lock lock(idle.mutex);
+    if (!idle.loops.empty()) {
+      loop_ = std::move(idle.loops.back());  // the one whose memory is warm
+      idle.loops.pop_back();
+      return;
+    }
+    lock.unlock();
+    loop_ = std::make_unique<Loop>();
+  }
+  CallerLoop(const CallerLoop&) = delete;
+  CallerLoop& operator=(const CallerLoop&) = delete;
+  ~CallerLoop() {
+    // What was given up has ended as a rule, and only needs to be taken off the queue.
+    while (loop_->outstanding() && loop_->Step(TimePoint::min()) == grpc::CompletionQueue::GOT_EVENT) {
+    }
+    if (!loop_->outstanding()) {
+      Idle& idle = detail::OfThisProcess<Idle>();
+      std::lock_guard lock(idle.mutex);
+      if (idle.loops.size() < kMostIdle) idle.loops.push_back(std::move(loop_));
+    }
+    if (loop_ != nullptr) Retire(std::move(loop_));
+  }
+
+  Loop& operator*() const { return *loop_; }
+
+ private:
+  static constexpr std::size_t kMostIdle = 64;
+  struct Idle {
+    std::mutex mutex;
+    std::vector<std::unique_ptr<Loop>> loops;
   };
-  thread_local Holder holder;
-  return *holder.loop;
-}
+  std::unique_ptr<Loop> loop_;
+};
 
 }  // namespace engine
 }  // namespace v0

@@ -8,13 +8,16 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdlib>
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/process.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/executor.h"
 
@@ -23,32 +26,49 @@ inline namespace v0 {
 namespace engine {
 
 /// A few threads, each turning a loop of its own. One runtime serves all clients of the process; it starts with the
-/// first call that needs it and ends with the last client. No user code runs on its threads.
+/// first call that needs it and ends with the last client. No user code runs on the threads that turn loops.
 class Runtime {
  public:
   static std::shared_ptr<Runtime> Shared() {
-    // Never destroyed: a client may outlive static storage.
     struct Slot {
       std::mutex mutex;
       std::weak_ptr<Runtime> runtime;
     };
-    static Slot* const slot = new Slot;
-    std::lock_guard lock(slot->mutex);
-    std::shared_ptr<Runtime> runtime = slot->runtime.lock();
-    if (runtime == nullptr) slot->runtime = runtime = std::make_shared<Runtime>();
+    Slot& slot = detail::OfThisProcess<Slot>();
+    std::lock_guard lock(slot.mutex);
+    std::shared_ptr<Runtime> runtime = slot.runtime.lock();
+    if (runtime == nullptr) slot.runtime = runtime = std::make_shared<Runtime>();
     return runtime;
   }
 
   Runtime() {
-    // Half the processors: the other half is for those who use the results. gRPC's own callback threads count alike.
-    const std::size_t count = std::clamp<std::size_t>(std::thread::hardware_concurrency() / 2, 1, 8);
-    for (std::size_t i = 0; i < count; ++i) workers_.emplace_back(new Worker);
+    for (std::size_t i = LoopCount(); i > 0; --i) workers_.emplace_back(new Worker);
+  }
+
+  /// Threads for what would hold up a loop. They start with the first of it, are nobody else's, and so are there
+  /// whatever the executors of the clients do.
+  Executor& decoders() {
+    std::call_once(decoders_once_, [this] { decoders_.emplace(std::clamp<std::size_t>(workers_.size(), 2, 4)); });
+    return *decoders_;
   }
 
   /// Loops in turn.
   Loop& NextLoop() { return *workers_[next_.fetch_add(1, std::memory_order_relaxed) % workers_.size()]->loop; }
 
  private:
+  static constexpr std::size_t kMostLoops = 64;
+
+  // Half the processors: the other half is for those who use the results. gRPC's own callback threads count alike.
+  // INFERWIRE_LOOPS is for tests: what happens between two loops does not happen where there is one.
+  static std::size_t LoopCount() {
+    if (const char* const given = std::getenv("INFERWIRE_LOOPS"); given != nullptr) {
+      if (const unsigned long count = std::strtoul(given, nullptr, 10); count > 0) {
+        return (std::min)(static_cast<std::size_t>(count), kMostLoops);
+      }
+    }
+    return std::clamp<std::size_t>(std::thread::hardware_concurrency() / 2, 1, 8);
+  }
+
   struct Worker {
     Worker() {
       std::promise<void> exit;
@@ -79,6 +99,8 @@ class Runtime {
 
   std::vector<std::unique_ptr<Worker>> workers_;
   std::atomic<std::size_t> next_{0};
+  std::once_flag decoders_once_;
+  std::optional<ThreadPool> decoders_;
 };
 
 }  // namespace engine

@@ -67,11 +67,13 @@ class StreamCall : public Call {
 
   /// Takes the next message if there is one.
   ReadState TryRead(wire::Reply* reply) {
+    if (foreign()) return ReadState::kEnded;
     std::unique_lock lock(mutex_);
     return TryReadLocked(reply);
   }
   /// Waits for the next message; false at the end.
   bool Read(wire::Reply* reply) {
+    if (foreign()) return false;
     std::unique_lock lock(mutex_);
     ReadState state = TryReadLocked(reply);
     while (state == ReadState::kWait) {
@@ -85,6 +87,7 @@ class StreamCall : public Call {
   /// Has `resume` run on the executor, or, if `in_place`, wherever that is known, once TryRead will not say kWait;
   /// false, and nothing kept, if it does not say so now.
   bool OnReadable(absl::AnyInvocable<void()> resume, bool in_place = false) {
+    if (foreign()) return false;
     std::lock_guard lock(mutex_);
     if (Readable()) return false;
     reader_.resume = std::move(resume);
@@ -93,6 +96,7 @@ class StreamCall : public Call {
     return true;
   }
   void ForgetReader() {
+    if (foreign()) return;
     std::lock_guard lock(mutex_);
     reader_.resume = nullptr;
     StopWaiting();
@@ -104,12 +108,14 @@ class StreamCall : public Call {
 
   /// Queues a message if the write window has room; otherwise leaves it.
   WriteState TryWrite(wire::Payload& payload) {
+    if (foreign()) return WriteState::kEnded;
     std::lock_guard lock(mutex_);
     return TryWriteLocked(payload);
   }
   /// Waits for room in the write window. FAILED_PRECONDITION after WritesDone; the server's status once it ended the
   /// call.
   absl::Status Write(wire::Payload payload) {
+    if (foreign()) return detail::ForkedError();
     std::unique_lock lock(mutex_);
     while (true) {
       const WriteState state = TryWriteLocked(payload);
@@ -130,6 +136,7 @@ class StreamCall : public Call {
     return true;
   }
   bool OnWritable(absl::AnyInvocable<void()> resume) {
+    if (foreign()) return false;
     std::lock_guard lock(mutex_);
     if (Writable()) return false;
     writer_.resume = std::move(resume);
@@ -137,17 +144,20 @@ class StreamCall : public Call {
     return true;
   }
   void ForgetWriter() {
+    if (foreign()) return;
     std::lock_guard lock(mutex_);
     writer_.resume = nullptr;
     taking_.counts = false;
   }
   /// Why a write was not taken.
   absl::Status WriteError() {
+    if (foreign()) return detail::ForkedError();
     std::lock_guard lock(mutex_);
     return WriteErrorLocked();
   }
   /// Half-closes once what was queued is sent. A second time does nothing; after the end, as Write.
   absl::Status WritesDone() {
+    if (foreign()) return detail::ForkedError();
     std::lock_guard lock(mutex_);
     if (Ended()) return half_closed_ && StatusLocked().ok() ? absl::OkStatus() : WriteErrorLocked();
     half_closed_ = true;
@@ -157,6 +167,7 @@ class StreamCall : public Call {
 
   /// What has arrived so far, and when.
   StreamStats Stats() {
+    if (foreign()) return {};
     std::lock_guard lock(mutex_);
     return StatsLocked();
   }
@@ -172,12 +183,14 @@ class StreamCall : public Call {
   }
   /// The server's, once a message has come or the call has ended; of the attempt that gave it.
   Metadata InitialMetadata() {
+    if (foreign()) return {};
     std::lock_guard lock(mutex_);
     return initial_metadata_;
   }
 
   /// The server's, once the call has ended by itself.
   Metadata TrailingMetadata() {
+    if (foreign()) return {};
     std::lock_guard lock(mutex_);
     return trailing_metadata_;
   }
@@ -186,11 +199,13 @@ class StreamCall : public Call {
 
   /// OK while it runs, then the final status; which is known already where a message could not be understood.
   absl::Status status() {
+    if (foreign()) return detail::ForkedError();
     std::lock_guard lock(mutex_);
     return over_ || !failure_.ok() ? StatusLocked() : absl::OkStatus();
   }
   /// Half-closes, discards what is not read, and waits for the end.
   absl::Status Drain() {
+    if (foreign()) return detail::ForkedError();
     std::unique_lock lock(mutex_);
     half_closed_ = true;
     discard_ = true;
@@ -205,6 +220,7 @@ class StreamCall : public Call {
   }
   /// Cancels, and returns when nothing of the user's runs (Terms::resume) or is read (lent memory) any more.
   void Drop(const char* why) {
+    if (foreign()) return;
     Cancel(absl::CancelledError(why));
     std::unique_lock lock(mutex_);
     if (lends()) readable_.wait(lock, [this] { return over_; });
@@ -213,6 +229,7 @@ class StreamCall : public Call {
   }
   /// A message could not be understood: ends the call with `why`, or replaces the OK with which it ended.
   void Fail(absl::Status why) {
+    if (foreign()) return;
     {
       std::lock_guard lock(mutex_);
       DropMessages();
@@ -628,7 +645,7 @@ class StreamCall : public Call {
                  CallInfo::Reason::kDeadline);
     }
     idle_armed_ = false;
-    const TimePoint now = Now();
+    const TimePoint now = AsOf(timer);
     TimePoint next = TimePoint::max();
     const std::pair<const Limit&, const char*> limits[] = {
         {reading_, "no message"}, {taking_, "nothing taken or sent by the server"}, {ending_, "no message and no end"}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The unary form: one request, one reply, decoded where the loop is turned.
+// The unary form: one request, one reply, decoded where the loop is turned, or elsewhere if that takes long.
 #ifndef INFERWIRE_ENGINE_UNARY_H_
 #define INFERWIRE_ENGINE_UNARY_H_
 
@@ -16,6 +16,7 @@
 #include "inferwire/engine/attempt.h"
 #include "inferwire/engine/call.h"
 #include "inferwire/engine/carrier.h"
+#include "inferwire/executor.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/status.h"
 
@@ -24,12 +25,22 @@ inline namespace v0 {
 namespace engine {
 
 class UnaryCall : public Call {
+ public:
+  /// Whether a reply has come and is being understood.
+  bool HasAnswer() {
+    std::lock_guard lock(mutex_);
+    return answered();
+  }
+
  protected:
   using Call::Call;
 
   /// Turns the reply into what the call gives, and keeps it until OnEnd. Without the lock; if the call was ended
   /// meanwhile, what it kept is dropped.
   virtual absl::Status Decode(wire::Reply&& reply) = 0;
+
+  /// Whether other calls would wait too long if the reply were decoded where the loop is turned.
+  virtual bool DecodesApart(const wire::Reply& /*reply*/) const { return false; }
 
  private:
   class OwnCall final : public RpcAttempt, public Tag {
@@ -42,11 +53,13 @@ class UnaryCall : public Call {
       reader_ = call.StubOf(lease_.channel())
                     .PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue());
       reader_->StartCall();
+      call.loop_.Began();
       reader_->Finish(&reply_, &status_, static_cast<Tag*>(this));
     }
     void Proceed(bool) override {
-      const std::unique_ptr<OwnCall> self(this);
-      static_cast<UnaryCall&>(*call_).OnReply(*this, ended(), std::move(reply_));
+      UnaryCall& call = static_cast<UnaryCall&>(*call_);
+      call.loop_.Ended();
+      call.OnReply(*this, ended(), std::move(reply_), std::unique_ptr<OwnCall>(this));
     }
     static OwnCall* New(UnaryCall& call, int number, TimePoint now, TimePoint due) {
       void* const memory = number == 0 ? call.first_ : ::operator new(sizeof(OwnCall));
@@ -73,9 +86,12 @@ class UnaryCall : public Call {
     void OnMessage(wire::Reply&& message, const Label& label) override {
       const bool nothing = label.error.ok() && label.empty;
       static_cast<UnaryCall&>(*call_).OnReply(
-          *this, nothing ? absl::InternalError("the model has answered nothing") : label.error, std::move(message));
+          *this, nothing ? absl::InternalError("the model has answered nothing") : label.error, std::move(message),
+          shared_from_this());
     }
-    void OnBroken(const absl::Status& status) override { static_cast<UnaryCall&>(*call_).OnReply(*this, status, {}); }
+    void OnBroken(const absl::Status& status) override {
+      static_cast<UnaryCall&>(*call_).OnReply(*this, status, {}, shared_from_this());
+    }
   };
 
   Attempt* NewAttempt(int number, TimePoint now, TimePoint due) override {
@@ -85,14 +101,24 @@ class UnaryCall : public Call {
   // Two of one id cannot be told apart.
   bool MayHedge() const override { return !spec_.carrier; }
 
-  void OnReply(Attempt& attempt, absl::Status status, wire::Reply&& reply) {
+  // `keep` holds the attempt until all is done.
+  template <class Keep>
+  void OnReply(Attempt& attempt, absl::Status status, wire::Reply&& reply, Keep keep) {
     {
       std::lock_guard lock(mutex_);
       if (!Running(attempt)) return;
       // The first answer is taken; an error may come second to another attempt's answer.
-      if (status.ok()) Commit(attempt);
+      if (status.ok()) Answered(attempt);
     }
     // Only one attempt gets here, so nobody else decodes; the lock is open, since large replies take time.
+    if (status.ok() && DecodesApart(reply)) {
+      return engine_->decoders().Run(
+          [self = detail::Ref<UnaryCall>(this), &attempt, reply = std::move(reply), keep = std::move(keep)]() mutable {
+            detail::CurrentThread().serves_grpc = true;  // others wait for this thread
+            absl::Status decoded = self->Decode(std::move(reply));
+            self->OnAttemptEnd(std::unique_lock(self->mutex_), attempt, std::move(decoded));
+          });
+    }
     if (status.ok()) status = Decode(std::move(reply));
     OnAttemptEnd(std::unique_lock(mutex_), attempt, std::move(status));
   }

@@ -70,6 +70,7 @@ class Plan {
         std::find_if(running_.begin(), running_.end(), [&](const Running& r) { return r.number == attempt; });
     if (gone == running_.end()) return {Act::kNothing};
     running_.erase(gone);
+    answered_ = false;
     if (retry_at_ != TimePoint::max() && failure.retryable) return {Act::kNothing};  // what comes next is settled
     const Decision decision = retry_.OnFailure(failure, Between(now, terms_.deadline), unit, now);
     if (decision.retry) {
@@ -93,10 +94,17 @@ class Plan {
     StopHedging();
     retry_at_ = TimePoint::max();
   }
+  /// The whole answer of an attempt has come, and is being understood: what came in time counts, however long that
+  /// takes. Until OnFailure nothing expires and nothing starts.
+  void Answered(int attempt) {
+    Commit(attempt);
+    answered_ = true;
+  }
   /// It brought the call forward: what breaks hereafter is a first failure again. Retries still come from the budget.
   void Progress() { retry_.Restart(); }
 
   Next OnTime(TimePoint now) {
+    if (answered_) return {Act::kNothing};
     if (now >= terms_.deadline) return End(CallInfo::Reason::kDeadline);
     for (const Running& running : running_) {
       if (now >= running.due) return {Act::kExpire, running.number};
@@ -116,12 +124,14 @@ class Plan {
 
   /// When OnTime has something to say, at the latest.
   TimePoint due() const {
+    if (answered_) return TimePoint::max();
     TimePoint due = (std::min)(terms_.deadline, retry_at_);
     if (!running_.empty()) due = (std::min)(due, hedge_at_);
     for (const Running& running : running_) due = (std::min)(due, running.due);
     return due;
   }
 
+  bool answered() const { return answered_; }
   TimePoint deadline() const { return terms_.deadline; }
   int started() const { return started_; }
 
@@ -145,6 +155,7 @@ class Plan {
   Budget& hedge_budget_;
   int hedges_left_;
   int started_ = 0;
+  bool answered_ = false;
   absl::InlinedVector<Running, 2> running_;
   TimePoint retry_at_ = TimePoint::max();
   TimePoint hedge_at_ = TimePoint::max();
