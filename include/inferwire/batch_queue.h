@@ -110,7 +110,10 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
   void Close() {
     if (origin_.foreign()) return;
     std::unique_lock lock(mutex_);
-    while (!open_.empty()) CloseBatch(*Ref<Batch>(open_.begin()->second));
+    while (!open_.empty()) {
+      const Ref<Batch> batch = open_.begin()->second;
+      CloseBatch(*batch);
+    }
     SendLater(TakeLeaving(), std::move(lock));
   }
 
@@ -132,7 +135,8 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
             std::optional<bool> idempotent, TimePoint now) {
     auto found = open_.find(key);
     if (found != open_.end() && found->second->count + rows > options_.max_batch) {
-      CloseBatch(*Ref<Batch>(found->second));
+      const Ref<Batch> full = found->second;
+      CloseBatch(*full);
       found = open_.end();
     }
     Ref<Batch> batch;
@@ -274,7 +278,8 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
     Ref<FutureState<InferResult>> call;
     {
       std::lock_guard lock(mutex_);
-      for (const Seat& seat : std::vector<Seat>(batch.seats)) {
+      const std::vector<Seat> seats = batch.seats;
+      for (const Seat& seat : seats) {
         if (!seat.member) continue;
         call = Remove(*seat.member);
         ended.push_back({seat.member, seat.member->Explain(why, CallInfo::Reason::kCancelled, engine_->Now())});
@@ -291,7 +296,8 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
     const TimePoint now = engine_->Now();
     // What came in time counts, however long it takes to understand it.
     const bool answered = batch.call && batch.call->Answered();
-    for (const Seat& seat : std::vector<Seat>(batch.seats)) {
+    const std::vector<Seat> seats = batch.seats;
+    for (const Seat& seat : seats) {
       if (answered || !seat.member || seat.member->deadline() > now) continue;
       const absl::Status why = seat.member->DeadlineError(batch.state == BatchState::kLeft);
       call = Remove(*seat.member);

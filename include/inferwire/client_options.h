@@ -36,6 +36,7 @@
 namespace inferwire {
 inline namespace v0 {
 
+// Structs are initialised by T(), not by {}: see RetryPredicate.
 struct ClientOptions {
   /// Any gRPC targets: host:port, dns:///host:port, unix:path, xds:///name. Several: see `target_order`.
   std::vector<std::string> targets = {};
@@ -54,21 +55,21 @@ struct ClientOptions {
   absl::Duration attempt_timeout = absl::InfiniteDuration();
   /// Whether calls may run twice on the server. Inference usually may.
   bool idempotent = true;
-  RetryPolicy retry = {};
+  RetryPolicy retry = RetryPolicy();
   /// Bounds the retries of all calls together, so that they do not bury servers that are down.
-  RetryBudget retry_budget = {};
+  RetryBudget retry_budget = RetryBudget();
   /// Extra attempts beside slow ones. Off, since they cost load: turn it on where the tail matters and servers are
   /// many.
   std::optional<HedgePolicy> hedge = std::nullopt;
   /// The connections to each target: how many.
-  PoolPolicy pool = {};
+  PoolPolicy pool = PoolPolicy();
   /// And what they are like: keepalive, age, user agent, gRPC's service config.
-  ConnectionOptions connection = {};
+  ConnectionOptions connection = ConnectionOptions();
   /// Asks targets whether they can serve, and leaves out those that cannot. Off: it costs a call a second, or a stream,
   /// to each target.
-  HealthPolicy health = {};
+  HealthPolicy health = HealthPolicy();
   /// Which targets are left out for a while since they fail, and how they come back.
-  OutlierPolicy outliers = {};
+  OutlierPolicy outliers = OutlierPolicy();
   /// What several targets are to one another.
   TargetOrder target_order = TargetOrder::kBalanced;
   /// Sent with every attempt of every call, but for keys that the call, or an observer, brings itself. A key that is

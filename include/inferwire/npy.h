@@ -236,8 +236,7 @@ inline absl::StatusOr<InferInput> NpyElements(std::string name, std::string file
   }
   if (row == kNpyTypes.end()) {
     absl::StatusOr<std::vector<std::string>> strings =
-        NpyStrings(std::string_view(file).substr(start), static_cast<std::size_t>(count),
-                   static_cast<std::size_t>(width), unicode);
+        NpyStrings(std::string_view(file).substr(start), count, width, unicode);
     if (!strings.ok()) return strings.status();
     return InferInput(std::move(name), *std::move(strings), std::move(header.shape));
   }

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -148,10 +149,10 @@ class SharedMemoryRegion {
   /// later. `permissions` are those of a file: a server of another user needs more than the default. INVALID_ARGUMENT
   /// for a name that is empty, too long or has a slash, or a size of 0 or beyond the system's; ALREADY_EXISTS for a
   /// name that is taken; RESOURCE_EXHAUSTED where there is not so much memory.
-  static absl::StatusOr<SharedMemoryRegion> Create(std::string name, std::size_t bytes, unsigned permissions = 0600) {
+  static absl::StatusOr<SharedMemoryRegion> Create(std::string name, std::size_t bytes, mode_t permissions = 0600) {
     if (absl::Status status = Check(name, bytes); !status.ok()) return status;
     const std::string key = "/" + name;
-    const int file = shm_open(key.c_str(), O_CREAT | O_EXCL | O_RDWR, static_cast<mode_t>(permissions));
+    const int file = shm_open(key.c_str(), O_CREAT | O_EXCL | O_RDWR, permissions);
     if (file < 0) return Failed("create", name, bytes, errno);
     const int error = Reserve(file, bytes);
     void* const data = error != 0 ? MAP_FAILED : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);

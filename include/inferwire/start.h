@@ -62,7 +62,7 @@ class TaskState final : public FutureState<typename Flatten<T>::Type>, public Ro
   }
 
   const std::shared_ptr<Executor> executor_;
-  const std::stop_source stop_;
+  std::stop_source stop_;
   Ref<TaskState> self_;
   std::optional<Kept<T>> result_;
   absl::Status error_;  // that it threw, or never began

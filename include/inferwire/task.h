@@ -294,7 +294,7 @@ class Group final : public RootOwner {
     Group& group;
     void operator()() const {
       // The last of them may end in this, and the group with it.
-      const std::stop_source stop = group.stop_;
+      std::stop_source stop = group.stop_;
       stop.request_stop();
     }
   };

@@ -38,7 +38,7 @@ struct BindOptions {
   /// True: the signature may lack inputs that the model has. Metadata does not tell which of them are optional.
   bool optional_inputs = false;
   /// For the question after the metadata.
-  CallOptions call = {};
+  CallOptions call = CallOptions();
 };
 
 /// One output of a typed call: a view of its elements, row-major. A small value that keeps the whole result alive.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks the headers as text: macros begin with INFERWIRE_, and includes point to rooms below.
+"""Checks the headers as text: macros begin with INFERWIRE_, nobody's min and max are met, and includes point to rooms below.
 
 usage: check.py INCLUDE_DIR
 """
@@ -60,6 +60,8 @@ def main():
         for macro in defined:
             if not macro.startswith("INFERWIRE_") and macro not in undefined:
                 wrong.append(f"{path}: leaks the macro {macro}")
+        for call in re.findall(r"(?<!\()\b(?:std::|numeric_limits<[^>]*>::)(?:min|max)\(", text):
+            wrong.append(f"{path}: {call} is taken for the macro of <windows.h>; expected ({call[:-1]})(")
         for included in re.findall(r'#include "inferwire/([^"]+\.h)"', text):
             if included.endswith(".pb.h"):
                 if not path.startswith("contract/"):

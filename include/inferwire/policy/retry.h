@@ -8,10 +8,14 @@
 #include <absl/time/time.h>
 
 #include <algorithm>
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <optional>
+#include <type_traits>
+#include <utility>
 
 #include "inferwire/clock.h"
 #include "inferwire/detail/text.h"
@@ -38,6 +42,39 @@ class StatusCodes {
   std::uint32_t bits_ = 0;
 };
 
+/// A function of a failed attempt's status, or none. Made from any that std::function<bool(const absl::Status&)> takes.
+class RetryPredicate {
+ public:
+  using Function = std::function<bool(const absl::Status&)>;
+
+  RetryPredicate(std::nullptr_t = nullptr) {}
+  template <class F>
+    requires(!std::same_as<std::remove_cvref_t<F>, RetryPredicate> && std::convertible_to<F, Function>)
+  RetryPredicate(F&& function) : function_(std::forward<F>(function)) {}
+
+  RetryPredicate(const RetryPredicate&) = default;
+  RetryPredicate(RetryPredicate&&) = default;
+  RetryPredicate& operator=(const RetryPredicate&) = default;
+  RetryPredicate& operator=(RetryPredicate&&) = default;
+  // GCC destroys the members of a braced struct within a braced struct twice where what follows them throws, notices at
+  // -O3 that the second time reads what is gone, and warns wherever ClientOptions is written. This class is here to be
+  // a place in which it does not.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+  ~RetryPredicate() {}
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+  explicit operator bool() const { return function_ != nullptr; }
+  bool operator()(const absl::Status& status) const { return function_(status); }
+
+ private:
+  Function function_;
+};
+
 /// When a failed attempt is tried again. The defaults ride out a server's restart or a dropped connection without
 /// adding noticeable load; the total deadline and the client's RetryBudget always have the last word.
 struct RetryPolicy {
@@ -48,7 +85,7 @@ struct RetryPolicy {
   StatusCodes retryable_codes = {absl::StatusCode::kUnavailable};  ///< what may pass by itself
   /// Decides in place of `retryable_codes`, where it is set. Idempotency, attempts, budget and deadline still hold. It
   /// runs inside the engine: it must be quick, and must not call the client.
-  std::function<bool(const absl::Status&)> retry_if = nullptr;
+  RetryPredicate retry_if = nullptr;
   /// The longest wait that a server may ask for, by the trailer grpc-retry-pushback-ms or by google.rpc.RetryInfo.
   absl::Duration max_pushback = absl::Seconds(30);
 };

@@ -253,7 +253,7 @@ class Direction {
   std::string bytes_;
   std::size_t gone_ = 0;  // of bytes_
   std::uint64_t passed_ = 0;
-  std::uint64_t most_to_pass_ = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t most_to_pass_ = (std::numeric_limits<std::uint64_t>::max)();
   bool ended_ = false;
   bool broken_ = false;
 
@@ -438,7 +438,7 @@ class Relay {
         polled.push_back(Wants(entry->client.fd(), reading_ && entry->to_server.hungry(), entry->to_client.pending()));
         polled.push_back(Wants(entry->server.fd(), entry->to_client.hungry(), entry->to_server.pending()));
       }
-      if (::poll(polled.data(), static_cast<nfds_t>(polled.size()), -1) < 0) continue;
+      if (::poll(polled.data(), polled.size(), -1) < 0) continue;
       for (std::size_t i = 0; i < connections_.size(); ++i) {
         Carry(*connections_[i], polled[2 + 2 * i].revents, polled[3 + 2 * i].revents);
         if (connections_[i]->to_server.sated()) MarkSated();
@@ -518,7 +518,7 @@ class Relay {
   const int port_;
   bool listening_ = false;
   bool reading_ = true;
-  std::uint64_t most_to_pass_ = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t most_to_pass_ = (std::numeric_limits<std::uint64_t>::max)();
   bool quit_ = false;
   std::vector<std::unique_ptr<Connection>> connections_;
 

@@ -27,13 +27,13 @@ namespace wire {
 /// (proto2) or exceeds the 2 GiB that protobuf can hold.
 inline absl::StatusOr<Payload> Encode(const google::protobuf::MessageLite& message) {
   if (!message.IsInitialized()) {
-    return absl::InvalidArgumentError(detail::Cat(std::string(message.GetTypeName()), " lacks the required fields ",
-                                                  std::string(message.InitializationErrorString())));
+    return absl::InvalidArgumentError(
+        detail::Cat(message.GetTypeName(), " lacks the required fields ", message.InitializationErrorString()));
   }
   const std::size_t size = message.ByteSizeLong();
   if (size > static_cast<std::size_t>((std::numeric_limits<std::int32_t>::max)())) {
     return absl::InvalidArgumentError(
-        detail::Cat(std::string(message.GetTypeName()), " takes ", size, " bytes; protobuf allows at most 2147483647"));
+        detail::Cat(message.GetTypeName(), " takes ", size, " bytes; protobuf allows at most 2147483647"));
   }
   grpc::Slice slice(size);
   // The slice is new and nobody else's: writing into it is what gRPC's own protobuf writer does.
@@ -56,8 +56,7 @@ absl::Status DecodeInto(Reply&& reply, Message& out) {
     parsed = reader.status().ok() && out.ParseFromZeroCopyStream(&reader);
   }
   if (parsed) return absl::OkStatus();
-  return absl::InternalError(
-      detail::Cat("the reply of ", size, " bytes does not parse as ", std::string(Message().GetTypeName())));
+  return absl::InternalError(detail::Cat("the reply of ", size, " bytes does not parse as ", Message().GetTypeName()));
 }
 
 }  // namespace wire

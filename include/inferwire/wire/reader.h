@@ -49,8 +49,8 @@ class BasicReader {
       case kBytes: {
         std::uint64_t size = 0;
         if (!Varint(&size, kShort) || size > rest_.size()) return Malformed();
-        bytes_ = rest_.substr(0, static_cast<std::size_t>(size));
-        rest_.remove_prefix(static_cast<std::size_t>(size));
+        bytes_ = rest_.substr(0, size);
+        rest_.remove_prefix(size);
         return true;
       }
     }
