@@ -11,7 +11,8 @@ set(inferwire_open_inference_protos
   inferwire/contract/open_inference_kserve.proto
   inferwire/contract/open_inference_mlserver.proto)
 
-# Defines inferwire::<component>, once, from the protos in INFERWIRE_PROTO_DIR. It is built if something links it.
+# Defines inferwire::<component>, once, from the protos in INFERWIRE_PROTO_DIR. It is built if something links it. The name is
+# that of an imported target, so that libraries which link it can be exported: who imports those asks for it again.
 function(inferwire_add_component component)
   if(TARGET inferwire::${component})
     return()
@@ -19,5 +20,7 @@ function(inferwire_add_component component)
   list(TRANSFORM inferwire_${component}_protos PREPEND "${INFERWIRE_PROTO_DIR}/" OUTPUT_VARIABLE protos)
   inferwire_add_protos(inferwire_${component} PROTOS ${protos} IMPORT_DIRS "${INFERWIRE_PROTO_DIR}")
   set_target_properties(inferwire_${component} PROPERTIES EXCLUDE_FROM_ALL ON)
-  add_library(inferwire::${component} ALIAS inferwire_${component})
+  add_library(inferwire::${component} INTERFACE IMPORTED GLOBAL)
+  target_link_libraries(inferwire::${component} INTERFACE inferwire_${component})
+  set_target_properties(inferwire::${component} PROPERTIES INFERWIRE_IMPORT_DIRS "${INFERWIRE_PROTO_DIR}")
 endfunction()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The headers for other libraries: targets that bring the library, which is looked for when one is asked for.
+# The headers for other libraries: targets that bring the library, which is looked for when one is asked for. They are imported
+# ones, so that libraries which link them can be exported.
 
 set(inferwire_optional_components asio eigen dlpack torch)
 # The function below is called from other directories too, which do not see this one's variables.
@@ -24,11 +25,10 @@ function(_inferwire_add_asio)
   else()
     return()
   endif()
-  add_library(inferwire_asio INTERFACE)
-  target_link_libraries(inferwire_asio INTERFACE inferwire::inferwire Threads::Threads)
-  target_include_directories(inferwire_asio SYSTEM INTERFACE "${directory}")
-  target_compile_definitions(inferwire_asio INTERFACE ${definition})
-  add_library(inferwire::asio ALIAS inferwire_asio)
+  add_library(inferwire::asio INTERFACE IMPORTED GLOBAL)
+  target_link_libraries(inferwire::asio INTERFACE inferwire::inferwire Threads::Threads)
+  target_include_directories(inferwire::asio SYSTEM INTERFACE "${directory}")
+  target_compile_definitions(inferwire::asio INTERFACE ${definition})
 endfunction()
 
 # inferwire_add_optional(<component> [<missing>])
@@ -56,9 +56,8 @@ function(inferwire_add_optional component)
       find_package(${package} QUIET)
     endif()
     if(TARGET ${library})
-      add_library(inferwire_${component} INTERFACE)
-      target_link_libraries(inferwire_${component} INTERFACE inferwire::inferwire ${library})
-      add_library(inferwire::${component} ALIAS inferwire_${component})
+      add_library(inferwire::${component} INTERFACE IMPORTED GLOBAL)
+      target_link_libraries(inferwire::${component} INTERFACE inferwire::inferwire ${library})
     else()
       set(missing "inferwire's component '${component}' needs ${package}, which was not found")
     endif()
