@@ -220,3 +220,39 @@ TEST_CASE("what no server can be asked is named", "[tensor][trap]") {
   CHECK(refusal([](auto& r) { r.add_output({.name = "y", .placement = inferwire::SharedMemoryPlacement{"", 8}}); }) ==
         "output 'y': a shared-memory region has no name");
 }
+
+TEST_CASE("text that is not UTF-8 is refused by the field's name", "[request]") {
+  const std::string bad = "caf\xe9";
+  const auto request = [](auto change) {
+    InferRequest out{InferInput("x", std::vector<float>{1}, {1})};
+    change(out);
+    return out.Validate();
+  };
+  CHECK(request([](InferRequest&) {}).ok());
+  const auto refused = [](const absl::Status& status, const std::string& what) {
+    INFO(status);
+    return status.code() == absl::StatusCode::kInvalidArgument &&
+           std::string(status.message()).find(what) != std::string::npos &&
+           std::string(status.message()).find("is not UTF-8") != std::string::npos;
+  };
+  CHECK(refused(request([&](InferRequest& r) { r.set_model(bad); }), "the model's name 'caf\\xe9'"));
+  CHECK(refused(request([&](InferRequest& r) { r.set_version(bad); }), "the model's version"));
+  CHECK(refused(request([&](InferRequest& r) { r.set_id(bad); }), "the request's id"));
+  CHECK(refused(request([&](InferRequest& r) { r.set_sequence({.id = bad, .start = true}); }), "the sequence's id"));
+  CHECK(refused(request([&](InferRequest& r) { r.set_parameter(bad, true); }), "the parameter 'caf"));
+  CHECK(refused(request([&](InferRequest& r) { r.set_parameter("k", bad); }), "the value of the parameter 'k'"));
+  CHECK(refused(request([&](InferRequest& r) { r.set_outputs({bad}); }), "the name of a requested output"));
+  CHECK(refused(request([&](InferRequest& r) { r.add_output({.name = "y", .parameters = {{"k", bad}}}); }),
+                "output 'y': the value of the parameter 'k'"));
+  CHECK(refused(request([&](InferRequest& r) { r.add_output({.name = "y", .placement = {{bad, 4, 0}}}); }),
+                "output 'y': the shared-memory region"));
+  CHECK(refused(request([&](InferRequest& r) { r.add_input(InferInput(bad, std::vector<float>{1}, {1})); }),
+                "the name of an input"));
+  CHECK(refused(request([&](InferRequest& r) {
+                  InferInput input("y", std::vector<float>{1}, {1});
+                  r.add_input(input.set_parameter(bad, true));
+                }),
+                "input 'y': the parameter"));
+  // Elements are bytes.
+  CHECK(request([&](InferRequest& r) { r.add_input(InferInput("b", std::vector<std::string>{bad}, {1})); }).ok());
+}

@@ -7,6 +7,7 @@
 #include <absl/container/inlined_vector.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
+#include <absl/strings/escaping.h>
 #include <absl/time/time.h>
 
 #include <algorithm>
@@ -28,6 +29,7 @@
 #include <vector>
 
 #include "inferwire/detail/text.h"
+#include "inferwire/detail/utf8.h"
 #include "inferwire/tensor.h"
 
 namespace inferwire {
@@ -51,10 +53,32 @@ concept ContiguousContainer = std::ranges::contiguous_range<const C> && requires
   typename C::value_type;
 };
 
+/// INVALID_ARGUMENT for text that is not UTF-8, which no contract can carry. `what` has it.
+inline absl::Status CheckText(std::string_view what, std::string_view text) {
+  if (IsUtf8(text)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Cat(what, " '", absl::CHexEscape(ToAbsl(text)), "' is not UTF-8; other bytes travel as elements of BYTES"));
+}
+inline absl::Status CheckText(std::string_view what, const Parameters& parameters) {
+  for (const auto& [key, value] : parameters) {
+    const std::string whose = what.empty() ? std::string() : Cat(what, ": ");
+    if (absl::Status status = CheckText(Cat(whose, "the parameter"), key); !status.ok()) return status;
+    const auto* const text = std::get_if<std::string>(&value);
+    if (text != nullptr && !IsUtf8(*text)) {
+      return absl::InvalidArgumentError(
+          Cat(whose, "the value of the parameter '", key, "' is not UTF-8; other bytes travel as elements of BYTES"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 /// INVALID_ARGUMENT for a placement that is nowhere, or beyond what contracts can say. `what` has it.
 inline absl::Status CheckPlacement(std::string_view what, const SharedMemoryPlacement& placement) {
   constexpr auto kMost = static_cast<std::uint64_t>((std::numeric_limits<std::int64_t>::max)());
   if (placement.region.empty()) return absl::InvalidArgumentError(Cat(what, ": a shared-memory region has no name"));
+  if (absl::Status status = CheckText(Cat(what, ": the shared-memory region"), placement.region); !status.ok()) {
+    return status;
+  }
   if (placement.offset <= kMost && placement.byte_size <= kMost - placement.offset) return absl::OkStatus();
   return absl::InvalidArgumentError(
       Cat(what, ": ", placement.byte_size, " bytes at ", placement.offset, " are beyond any shared-memory region"));
@@ -151,6 +175,11 @@ class InferInput {
   /// INVALID_ARGUMENT naming the input, what was given and what was expected.
   absl::Status Validate() const {
     if (name_.empty()) return absl::InvalidArgumentError("an input has an empty name");
+    if (absl::Status status = detail::CheckText("the name of an input", name_); !status.ok()) return status;
+    if (!parameters_.empty()) {
+      absl::Status status = detail::CheckText(detail::Cat("input '", name_, "'"), parameters_);
+      if (!status.ok()) return status;
+    }
     if (!refusal_.ok()) {
       return absl::InvalidArgumentError(detail::Cat("input '", name_, "': ", detail::ToStd(refusal_.message())));
     }
@@ -242,6 +271,10 @@ struct RequestedOutput {
   /// INVALID_ARGUMENT naming the output, what was given and what was expected.
   absl::Status Validate() const {
     if (name.empty()) return absl::InvalidArgumentError("a requested output has an empty name");
+    if (absl::Status status = detail::CheckText("the name of a requested output", name); !status.ok()) return status;
+    if (absl::Status status = detail::CheckText(detail::Cat("output '", name, "'"), parameters); !status.ok()) {
+      return status;
+    }
     if (classification < 0) {
       return absl::InvalidArgumentError(
           detail::Cat("output '", name, "': a classification of ", classification, "; expected 0 or more"));
@@ -364,6 +397,7 @@ class InferRequest {
     if ((sequence_.start || sequence_.end) && !sequence_.has_id()) {
       return absl::InvalidArgumentError("the start or end of a sequence needs its id, neither 0 nor empty");
     }
+    if (absl::Status status = ValidateText(); !status.ok()) return status;
     if (absl::Status status = ValidateOutputs(); !status.ok()) return status;
     if (absl::Status status = ValidateEach(inputs_); !status.ok()) return status;
     if (const auto twice =
@@ -388,6 +422,15 @@ class InferRequest {
     std::sort(names.begin(), names.end());
     const auto twice = std::adjacent_find(names.begin(), names.end());
     return twice != names.end() ? std::make_optional(*twice) : std::nullopt;
+  }
+  absl::Status ValidateText() const {
+    const auto* const sequence = std::get_if<std::string>(&sequence_.id);
+    absl::Status status = detail::CheckText("the model's name", model_);
+    status.Update(detail::CheckText("the model's version", version_));
+    status.Update(detail::CheckText("the request's id", id_));
+    if (sequence != nullptr) status.Update(detail::CheckText("the sequence's id", *sequence));
+    if (!parameters_.empty()) status.Update(detail::CheckText("", parameters_));
+    return status;
   }
   absl::Status ValidateOutputs() const {
     if (absl::Status status = ValidateEach(outputs_); !status.ok()) return status;

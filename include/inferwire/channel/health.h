@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "inferwire/detail/text.h"
+#include "inferwire/detail/utf8.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/reader.h"
 #include "inferwire/wire/writer.h"
@@ -58,6 +59,9 @@ inline absl::Status Validate(const HealthPolicy& policy) {
   if (policy.readiness.has_value() && (policy.readiness->ready == nullptr || policy.readiness->path == nullptr)) {
     return absl::InvalidArgumentError(
         "health.readiness lacks a path or a function; expected ServerReady or ModelReady");
+  }
+  if (policy.check_service.has_value() && !detail::IsUtf8(*policy.check_service)) {
+    return absl::InvalidArgumentError("health.check_service is not UTF-8; expected the name of a service");
   }
   if (policy.check_service.has_value() && policy.check_service->size() > 4096) {
     return absl::InvalidArgumentError(

@@ -10,6 +10,7 @@
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/slice.h>
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -18,14 +19,17 @@
 
 #include "inferwire/detail/text.h"
 #include "inferwire/wire/message.h"
+#include "inferwire/wire/text_fields.h"
 
 namespace inferwire {
 inline namespace v0 {
 namespace wire {
 
 /// Serialises `message` straight into the slice that gRPC will send. INVALID_ARGUMENT where it lacks required fields
-/// (proto2) or exceeds the 2 GiB that protobuf can hold.
-inline absl::StatusOr<Payload> Encode(const google::protobuf::MessageLite& message) {
+/// (proto2), exceeds the 2 GiB that protobuf can hold, or has text that is not UTF-8, naming the field. (Messages of
+/// protobuf's lite runtime do not know their fields: their text is not looked at.)
+template <std::derived_from<google::protobuf::MessageLite> Message>
+absl::StatusOr<Payload> Encode(const Message& message) {
   if (!message.IsInitialized()) {
     return absl::InvalidArgumentError(
         detail::Cat(message.GetTypeName(), " lacks the required fields ", message.InitializationErrorString()));
@@ -38,6 +42,14 @@ inline absl::StatusOr<Payload> Encode(const google::protobuf::MessageLite& messa
   grpc::Slice slice(size);
   // The slice is new and nobody else's: writing into it is what gRPC's own protobuf writer does.
   static_cast<void>(message.SerializeWithCachedSizesToArray(const_cast<std::uint8_t*>(slice.begin())));
+  if constexpr (requires { Message::descriptor()->field_count(); }) {
+    static const TextFields& text = TextFields::Of(*Message::descriptor());
+    const std::string fault = text.FirstFault({reinterpret_cast<const char*>(slice.begin()), slice.size()});
+    if (!fault.empty()) {
+      return absl::InvalidArgumentError(detail::Cat(std::string(message.GetTypeName()), ": the text of '", fault,
+                                                    "' is not UTF-8; other bytes travel in fields of type bytes"));
+    }
+  }
   return Payload(std::move(slice));
 }
 
