@@ -67,8 +67,11 @@ TEST_CASE("a file that is cut off or damaged is refused", "[credentials]") {
     CHECK(status.code() == absl::StatusCode::kInvalidArgument);
     CHECK(Contains(status, "'" + file.path + "' is damaged"));
   }
-  const File good(begin + "QUJD\n" + end);
-  CHECK(Tls({.root_certificates_file = good.path, .reload_interval = absl::InfiniteDuration()}).Build().ok());
+  // Whole, and no certificate all the same.
+  const File letters(begin + "QUJD\n" + end);
+  const absl::Status status = Tls({.root_certificates_file = letters.path}).Build().status();
+  CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+  CHECK(Contains(status, "'" + letters.path + "' holds no certificate that can be read"));
 }
 
 TEST_CASE("a certificate without its key, or a key without its certificate, is refused", "[credentials]") {

@@ -264,3 +264,56 @@ TEST_CASE("a proxy of the environment is used", "[tls]") {
   CHECK(proxy.tunnels() == with_proxy);
   for (const char* const name : {"http_proxy", "https_proxy", "no_proxy"}) ::unsetenv(name);
 }
+
+TEST_CASE("keys that gRPC cannot use are refused when the client is made", "[tls]") {
+  const absl::Duration reload = GENERATE(absl::Minutes(1), absl::InfiniteDuration());
+  const auto create = [&](const std::string& chain, const std::string& key) {
+    return Client::Create({.targets = {"localhost:1"},
+                           .credentials = Tls({.root_certificates_file = Certificate("ca.pem"),
+                                               .certificate_chain_file = Certificate(chain),
+                                               .private_key_file = Certificate(key),
+                                               .reload_interval = reload})})
+        .status();
+  };
+  CHECK(create("client.pem", "client.key").ok());
+  for (const std::string key : {"client-encrypted.key", "client-encrypted-rsa.key"}) {
+    const absl::Status status = create("client.pem", key);
+    CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+    CHECK(Contains(status, "private_key_file '" + Certificate(key) + "' is encrypted, and gRPC takes no passphrase"));
+  }
+  const absl::Status other = create("client.pem", "server.key");
+  CHECK(other.code() == absl::StatusCode::kInvalidArgument);
+  CHECK(Contains(other, "'" + Certificate("server.key") + "' is not the key of certificate_chain_file '" +
+                            Certificate("client.pem") + "'"));
+}
+
+TEST_CASE("a forgotten Insecure(), or Tls(), says so", "[tls]") {
+  RawServer plain(Echo);
+  const std::string port = plain.target().substr(plain.target().rfind(':'));
+  const Client secure = Secure("localhost" + port, {.root_certificates_file = Certificate("ca.pem")});
+  const absl::Status not_ready = secure.WaitUntilReady(absl::Seconds(1));
+  CHECK(not_ready.code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(Contains(not_ready, "the server seems to speak plaintext there, as Insecure() credentials do"));
+  const absl::Status failed = secure.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(failed.code() == absl::StatusCode::kUnavailable);
+  CHECK(Contains(failed, "Insecure()"));
+  for (const char c : std::string(failed.message())) CHECK(static_cast<unsigned char>(c) >= 0x20);
+
+  const auto server = Server("server");
+  const Client bare = Connect(server->target());
+  CHECK(Contains(bare.WaitUntilReady(absl::Seconds(1)), "as one does that expects TLS (Tls() credentials)"));
+  CHECK(Contains(bare.Call<&Inference::RunInference>(Text("x")).status(), "Tls()"));
+}
+
+TEST_CASE("over TLS another authority is sent where the certificate bears it, or a server name is given", "[tls]") {
+  const auto server = Server("server");
+  const auto call = [&](const std::string& name, const std::string& authority) {
+    const Client client =
+        Secure(server->target(), {.root_certificates_file = Certificate("ca.pem"), .server_name = name},
+               {.retry = {.max_attempts = 1}, .connection = {.authority = authority}});
+    return client.Call<&Inference::RunInference>(Text("x")).status();
+  };
+  CHECK(call("", "localhost").ok());
+  CHECK_FALSE(call("", "models.example.org").ok());
+  CHECK(call("localhost", "models.example.org").ok());
+}

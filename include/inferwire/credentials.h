@@ -6,12 +6,14 @@
 
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
+#include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -23,6 +25,7 @@
 #include <string_view>
 #include <utility>
 
+#include "inferwire/detail/connectivity.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -88,6 +91,7 @@ class Credentials {
       if (file.path.empty()) continue;
       if (absl::Status read = ReadPem(file.field, file.path, file.marker, file.contents); !read.ok()) return read;
     }
+    if (absl::Status usable = CheckUsable(options); !usable.ok()) return usable;
     // The paths too: what they hold may part.
     std::string identity = detail::Cat("tls\n", absl::FormatDuration(tls_->reload_interval), "\n", tls_->server_name);
     for (const auto& file : files) {
@@ -101,6 +105,36 @@ class Credentials {
   }
 
  private:
+  // gRPC is asked itself what it makes of the certificates: a channel with what it cannot use fails without a look at
+  // the address, one with the rest since there is no such socket.
+  static bool UsableByGrpc(const grpc::SslCredentialsOptions& options) {
+    const auto failed = detail::WhyNotConnected(
+        grpc::CreateChannel("unix:/inferwire/no/such/socket", grpc::SslCredentials(options)), std::chrono::seconds(5));
+    return !failed.has_value() || failed->error_message().find("empty address list") == std::string::npos;
+  }
+  absl::Status CheckUsable(const grpc::SslCredentialsOptions& options) const {
+    if (options.pem_private_key.find("ENCRYPTED") != std::string::npos) {
+      return absl::InvalidArgumentError(detail::Cat("TLS: private_key_file '", tls_->private_key_file,
+                                                    "' is encrypted, and gRPC takes no passphrase; expected a key that "
+                                                    "is not: openssl pkey -in KEY -out PLAIN_KEY"));
+    }
+    grpc::SslCredentialsOptions roots;
+    roots.pem_root_certs = options.pem_root_certs;
+    if (!roots.pem_root_certs.empty() && !UsableByGrpc(roots)) {
+      return absl::InvalidArgumentError(detail::Cat("TLS: root_certificates_file '", tls_->root_certificates_file,
+                                                    "' holds no certificate that can be read"));
+    }
+    if (options.pem_private_key.empty()) return absl::OkStatus();
+    grpc::SslCredentialsOptions identity = options;
+    if (identity.pem_root_certs.empty()) identity.pem_root_certs = options.pem_cert_chain;  // the system's take long
+    if (!UsableByGrpc(identity)) {
+      return absl::InvalidArgumentError(detail::Cat("TLS: private_key_file '", tls_->private_key_file,
+                                                    "' is not the key of certificate_chain_file '",
+                                                    tls_->certificate_chain_file, "', or one of them cannot be read"));
+    }
+    return absl::OkStatus();
+  }
+
   friend Credentials Insecure();
   friend Credentials Tls(TlsOptions options);
   explicit Credentials(std::optional<TlsOptions> tls) : tls_(std::move(tls)) {}
