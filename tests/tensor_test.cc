@@ -3,10 +3,14 @@
 
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "support/catch.h"
 
@@ -131,4 +135,20 @@ TEST_CASE("a shape of any rank copies and moves as a value", "[tensor]") {
   moved = small;
   CHECK(moved == small);
   CHECK(ElementCount(large).value() == 720);
+}
+
+TEST_CASE("a shape is made of integers of any type, in any mixture", "[tensor]") {
+  const std::vector<float> values(6);
+  const short few = 2;
+  CHECK(Shape{1, values.size()} == Shape{1, 6});
+  CHECK(Shape{few, 3U, 4L, std::uint8_t{5}, 6ULL} == Shape{2, 3, 4, 5, 6});
+  CHECK(Shape({values.size()}).rank() == 1);
+  CHECK(Shape{}.rank() == 0);
+  CHECK(Shape{-1, values.size()}[0] == -1);
+  // What wrapped below zero has no room in any tensor.
+  const std::size_t wrapped = values.size() - 7;
+  CHECK(Shape{wrapped}[0] == (std::numeric_limits<std::int64_t>::max)());
+  CHECK_FALSE(inferwire::ElementCount(Shape{2, wrapped}).ok());
+  static_assert(!std::is_constructible_v<Shape, std::initializer_list<bool>>);
+  static_assert(!std::is_constructible_v<Shape, std::initializer_list<double>>);
 }

@@ -12,6 +12,7 @@
 
 #include "inferwire/bearer_token.h"
 #include "inferwire/channel/channel.h"
+#include "inferwire/clock.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/policy/hedge.h"
 #include "inferwire/policy/retry.h"
@@ -28,7 +29,7 @@ inline namespace v0 {
 struct CallOptions {
   /// Total time for all attempts and the waits between them, for streams from the first byte to the status. A call that
   /// has none left, 0 or less, ends with DEADLINE_EXCEEDED at once; the limits below must be positive.
-  std::optional<absl::Duration> timeout = std::nullopt;
+  std::optional<Duration> timeout = std::nullopt;
   /// Cancels the call when a stop is requested.
   std::stop_token stop = {};
   /// Sent with every attempt; a key stands in for the client's entries of that key. Keys in lower case; values of keys
@@ -44,11 +45,11 @@ struct CallOptions {
   /// gone.
   CallInfo* info = nullptr;
   /// One attempt; its expiry is tried again if the call is idempotent.
-  std::optional<absl::Duration> attempt_timeout = std::nullopt;
+  std::optional<Duration> attempt_timeout = std::nullopt;
   /// Streams: the longest wait for the next message, for room to write, or for the end, without a sign of the server.
-  std::optional<absl::Duration> idle_timeout = std::nullopt;
+  std::optional<Duration> idle_timeout = std::nullopt;
   /// Streams: the longest wait for the first message, from the start of the call, over all attempts.
-  std::optional<absl::Duration> first_message_timeout = std::nullopt;
+  std::optional<Duration> first_message_timeout = std::nullopt;
   /// In place of the client's; the client's budget still holds.
   std::optional<RetryPolicy> retry = std::nullopt;
   /// In place of the client's. A client that does not hedge can be asked to hedge one call, within `max_ratio` of the
@@ -66,7 +67,7 @@ namespace detail {
 inline absl::Status ValidateLimits(const CallOptions& options) {
   const struct {
     const char* name;
-    const std::optional<absl::Duration>& value;
+    const std::optional<Duration>& value;
   } limits[] = {{"attempt_timeout", options.attempt_timeout},
                 {"idle_timeout", options.idle_timeout},
                 {"first_message_timeout", options.first_message_timeout}};

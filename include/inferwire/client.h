@@ -25,6 +25,7 @@
 #include "inferwire/call_options.h"
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/engine.h"
@@ -140,9 +141,9 @@ class Client {
   /// the option or the file.
   static absl::StatusOr<Client> Create(ClientOptions options) {
     if (absl::Status status = engine::MayUseGrpc(); !status.ok()) return status;
-    if (absl::Status status = detail::Validate(options); !status.ok()) return status;
+    if (absl::Status status = detail::Validate(options); !status.ok()) return detail::WithoutTrace(status);
     absl::StatusOr<Credentials::Built> built = options.credentials.Build();
-    if (!built.ok()) return built.status();
+    if (!built.ok()) return detail::WithoutTrace(built.status());
     channel::Connector connector(*built, options.pool, options.connection,
                                  static_cast<int>(options.max_receive_message_bytes));
     const bool health = options.health.check_service.has_value() || options.health.readiness.has_value();
@@ -152,8 +153,8 @@ class Client {
   }
 
   /// Connects to every target, so that the first calls need not wait for it. OK once the connections that are kept open
-  /// (PoolPolicy::min_channels each) stand; DEADLINE_EXCEEDED after `timeout`, naming the targets that are missing.
-  /// Blocks.
+  /// (PoolPolicy::min_channels each) stand; DEADLINE_EXCEEDED after `timeout`, naming the targets that are missing and
+  /// what gRPC says of the last attempt to connect. Blocks.
   absl::Status WaitUntilReady(absl::Duration timeout) const {
     if (engine_->foreign()) return detail::ForkedError();
     const auto deadline = timeout == absl::InfiniteDuration() ? std::chrono::system_clock::time_point::max()
@@ -164,18 +165,20 @@ class Client {
     for (const auto& target : targets) target->endpoint->StartConnecting(now);  // all at a time
     for (const auto& target : targets) {
       if (target->endpoint->WaitUntilConnected(deadline, now)) continue;
-      missing += detail::Cat(missing.empty() ? "" : ", ", target->endpoint->target());
+      const std::string why = target->endpoint->WhyNotConnected(now);
+      missing += detail::Cat(missing.empty() ? "" : ", ", target->endpoint->target(), why.empty() ? "" : " (", why,
+                             why.empty() ? "" : ")");
     }
     if (missing.empty()) return absl::OkStatus();
-    return absl::DeadlineExceededError(
-        detail::Cat("no connection within ", absl::FormatDuration(timeout), " to ", missing));
+    return detail::MakeError(absl::StatusCode::kDeadlineExceeded,
+                             detail::Cat("no connection within ", absl::FormatDuration(timeout), " to ", missing));
   }
 
   /// From now on calls go to these targets, for every copy of this client; those in flight go on where they are. What
   /// is known of targets that stay is kept. INVALID_ARGUMENT as from Create, and nothing is changed then.
   absl::Status SetTargets(const std::vector<std::string>& targets) const {
     if (engine_->foreign()) return detail::ForkedError();
-    if (absl::Status status = detail::ValidateTargets(targets); !status.ok()) return status;
+    if (absl::Status status = detail::ValidateTargets(targets); !status.ok()) return detail::WithoutTrace(status);
     engine_->SetTargets(targets);
     return absl::OkStatus();
   }
@@ -206,8 +209,10 @@ class Client {
   }
 
   /// Calls and waits for the reply.
-  template <UnaryRpc R>
+  template <RpcType R>
   absl::StatusOr<typename R::Response> Call(const typename R::Request& request, CallOptions options = {}) const {
+    static_assert(UnaryRpc<R>,
+                  "inferwire: Call takes a unary method; Stream, Upload and Open are for those that stream");
     return CallAs<typename R::Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<typename R::Response>,
                                         std::move(options));
   }
@@ -217,8 +222,10 @@ class Client {
   }
 
   /// Calls and returns at once; the future has the reply.
-  template <UnaryRpc R>
+  template <RpcType R>
   Future<typename R::Response> Async(const typename R::Request& request, CallOptions options = {}) const {
+    static_assert(UnaryRpc<R>,
+                  "inferwire: Async takes a unary method; Stream, Upload and Open are for those that stream");
     return AsyncAs<typename R::Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<typename R::Response>,
                                          std::move(options));
   }
@@ -228,8 +235,11 @@ class Client {
   }
 
   /// Calls a method that streams its responses. Tried again as unary calls are, until the first response.
-  template <ServerStreamRpc R>
+  template <RpcType R>
   ResponseStream<typename R::Response> Stream(const typename R::Request& request, CallOptions options = {}) const {
+    static_assert(ServerStreamRpc<R>,
+                  "inferwire: Stream takes a method that streams its responses alone; Call and Async are for unary "
+                  "ones, Upload and Open for those that stream requests");
     return StreamAs<typename R::Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<typename R::Response>,
                                           std::move(options));
   }
@@ -242,9 +252,12 @@ class Client {
   /// makes of the request and the last response that came one for what comes behind it, which goes to another target
   /// where there is one. Each response is given once. It runs on the executor, and may also give an absl::StatusOr.
   /// Breaks in a row count against RetryPolicy::max_attempts; a response begins the count anew.
-  template <ServerStreamRpc R, class Resume>
+  template <RpcType R, class Resume>
   ResponseStream<typename R::Response> Stream(const typename R::Request& request, CallOptions options,
                                               Resume resume) const {
+    static_assert(ServerStreamRpc<R>,
+                  "inferwire: Stream takes a method that streams its responses alone; Call and Async are for unary "
+                  "ones, Upload and Open for those that stream requests");
     using Request = typename R::Request;
     using Response = typename R::Response;
     static_assert(std::is_invocable_v<Resume&, const Request&, const Response&>,
@@ -267,8 +280,11 @@ class Client {
   }
 
   /// Opens a call that takes a stream of requests. Tried again only as long as nothing of it reached a server.
-  template <ClientStreamRpc R>
+  template <RpcType R>
   RequestStream<typename R::Request, typename R::Response> Upload(CallOptions options = {}) const {
+    static_assert(ClientStreamRpc<R>,
+                  "inferwire: Upload takes a method that streams its requests alone; Call and Async are for unary "
+                  "ones, Stream and Open for those that stream responses");
     return RequestStream<typename R::Request, typename R::Response>(OpenStream(R::path(), std::move(options)));
   }
   template <auto Method>
@@ -277,8 +293,11 @@ class Client {
   }
 
   /// Opens a bidirectional call. Tried again only as long as nothing of it reached a server.
-  template <BidiStreamRpc R>
+  template <RpcType R>
   Session<typename R::Request, typename R::Response> Open(CallOptions options = {}) const {
+    static_assert(BidiStreamRpc<R>,
+                  "inferwire: Open takes a method that streams both ways; Call and Async are for unary ones, Stream "
+                  "and Upload for those that stream one way");
     return Session<typename R::Request, typename R::Response>(OpenStream(R::path(), std::move(options)),
                                                               wire::DecodeInto<typename R::Response>);
   }

@@ -43,16 +43,16 @@ struct ClientOptions {
   /// TLS with the system's roots, since plaintext should be a decision: `Insecure()`.
   Credentials credentials = {};
   /// Unary calls: total time for all attempts and waits. Finite, since a call without an end is a leak.
-  absl::Duration timeout = absl::Seconds(10);
+  Duration timeout = absl::Seconds(10);
   /// Streams and sessions: total time. Infinite, since generations may be long; `idle_timeout` catches the dead ones.
-  absl::Duration stream_timeout = absl::InfiniteDuration();
+  Duration stream_timeout = absl::InfiniteDuration();
   /// Streams: the longest wait for the next message while one is wanted; of sessions and uploads also for room to write
   /// and for the end, while the server neither takes nor sends anything.
-  absl::Duration idle_timeout = absl::Seconds(60);
+  Duration idle_timeout = absl::Seconds(60);
   /// Streams: the longest wait for the first message, from the start of the call. Infinite: prompts may be long.
-  absl::Duration first_message_timeout = absl::InfiniteDuration();
+  Duration first_message_timeout = absl::InfiniteDuration();
   /// One attempt. Infinite: only the caller knows what is slow; the total caps it.
-  absl::Duration attempt_timeout = absl::InfiniteDuration();
+  Duration attempt_timeout = absl::InfiniteDuration();
   /// Whether calls may run twice on the server. Inference usually may.
   bool idempotent = true;
   RetryPolicy retry = RetryPolicy();

@@ -8,6 +8,7 @@
 #include <absl/time/time.h>
 
 #include <chrono>
+#include <type_traits>
 
 namespace inferwire {
 inline namespace v0 {
@@ -33,6 +34,20 @@ class Clock {
   /// Has `ring` called, once, when the time is `at`; whatever was set for `key` before is forgotten. `TimePoint::max()`
   /// only forgets. `ring` does not call back into the clock.
   virtual void SetAlarm(const void* key, TimePoint at, absl::AnyInvocable<void()> ring) = 0;
+};
+
+/// A time in options: an absl::Duration, that says so where something else is given.
+class Duration : public absl::Duration {
+ public:
+  constexpr Duration() = default;
+  constexpr Duration(absl::Duration given) : absl::Duration(given) {}  // NOLINT: meant to be implicit
+  template <class T>
+    requires(std::is_arithmetic_v<T> || requires { typename T::period; })
+  Duration(T) {  // NOLINT: meant to be implicit
+    static_assert(std::is_same_v<T, Duration>,
+                  "inferwire: a time is an absl::Duration, such as absl::Seconds(5); one of std::chrono becomes one by "
+                  "absl::FromChrono");
+  }
 };
 
 }  // namespace v0

@@ -265,6 +265,12 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
     state->Wait(absl::InfiniteDuration());
     return state->Take();
   }
+  template <class U = T>
+  absl::StatusOr<U> Get() const& {
+    static_assert(!std::is_same_v<T, U>,
+                  "inferwire: Get takes the result out of the future; write std::move(future).Get()");
+    return absl::StatusOr<U>();
+  }
   /// Ends the call with CANCELLED, which is then the result, unless it has ended. From any thread while the future
   /// lives.
   void Cancel() {

@@ -11,6 +11,7 @@
 #include <array>
 #include <bit>
 #include <compare>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -214,12 +215,29 @@ concept TensorElement = std::is_same_v<T, bool> || std::is_same_v<T, float> || s
                         (std::is_integral_v<T> && !std::is_same_v<T, char> && !std::is_same_v<T, wchar_t> &&
                          !std::is_same_v<T, char8_t> && !std::is_same_v<T, char16_t> && !std::is_same_v<T, char32_t>);
 
+/// One dimension, of any integer type; what exceeds 63 bits is taken for 2^63 - 1, which no tensor has.
+struct Dimension {
+  template <std::integral T>
+    requires(!std::is_same_v<T, bool>)
+  constexpr Dimension(T given) : value(static_cast<std::int64_t>(given)) {  // NOLINT: meant to be implicit
+    if constexpr (std::is_unsigned_v<T> && sizeof(T) >= sizeof value) {
+      if (value < 0) value = (std::numeric_limits<std::int64_t>::max)();
+    }
+  }
+  std::int64_t value;
+};
+
 /// A tensor's dimensions, outermost first; none is a scalar. Row-major throughout. In models' metadata -1 is any size.
 /// Up to four dimensions take no memory of their own.
 class Shape {
  public:
   Shape() = default;
-  Shape(std::initializer_list<std::int64_t> dimensions) : Shape(std::span(dimensions.begin(), dimensions.size())) {}
+  Shape(std::initializer_list<Dimension> dimensions) {
+    if (dimensions.size() > few_.size()) many_.resize(dimensions.size());
+    if (dimensions.size() <= few_.size()) few_rank_ = dimensions.size();
+    std::int64_t* const to = many_.empty() ? few_.data() : many_.data();
+    std::transform(dimensions.begin(), dimensions.end(), to, [](const Dimension& given) { return given.value; });
+  }
   explicit Shape(std::span<const std::int64_t> dimensions) {
     if (dimensions.size() <= few_.size()) {
       std::copy(dimensions.begin(), dimensions.end(), few_.begin());

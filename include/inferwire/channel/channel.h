@@ -27,10 +27,14 @@
 #include <string_view>
 #include <utility>
 
+#include "inferwire/channel/advice.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/connectivity.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/version.h"
 #include "inferwire/wire/message.h"
+#include "inferwire/wire/status.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -149,6 +153,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
       : target_(std::move(target)),
         expires_(expires),
         pings_(options.keepalive_time != absl::InfiniteDuration()),
+        uses_proxy_(options.use_proxy),
         lent_memory_timeout_(options.lent_memory_timeout),
         spelling_(Unmistakable(target_)),
         credentials_(std::move(credentials)),
@@ -195,9 +200,20 @@ class Channel : public std::enable_shared_from_this<Channel> {
   /// What the error of a call says that gRPC's own words do not. Where gRPC could not make a channel at all, each call
   /// ends with a code of gRPC's choice: such a target is one that cannot be reached.
   absl::Status Explain(absl::Status status) const {
-    if (!dead_ || status.ok()) return status;
-    return absl::UnavailableError(
-        detail::Cat("gRPC cannot make a channel to '", target_, "': ", detail::ToStd(status.message())));
+    if (status.ok()) return status;
+    const std::string_view text = detail::ToStd(status.message());
+    if (dead_) {
+      return detail::MakeError(absl::StatusCode::kUnavailable,
+                               detail::Cat("gRPC cannot make a channel to '", target_, "': ", text));
+    }
+    if (status.code() != absl::StatusCode::kUnavailable) return status;
+    const std::string advice = Advice(text, target_, uses_proxy_);
+    return advice.empty() ? status : detail::MakeError(status.code(), detail::Cat(text, advice));
+  }
+  /// Why it does not connect; "" if it has, or that is not known within `patience`. Blocks.
+  std::string WhyNotConnected(std::chrono::milliseconds patience) const {
+    const std::optional<grpc::Status> failed = detail::WhyNotConnected(channel_, patience);
+    return failed.has_value() ? std::string(Explain(wire::FromGrpc(*failed)).message()) : std::string();
   }
 
   /// Whether an attempt that ended with `code` and whose context tells of `peer` provably never reached a server: gRPC
@@ -238,6 +254,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   const std::string target_;
   const TimePoint expires_;
   const bool pings_;
+  const bool uses_proxy_;
   const absl::Duration lent_memory_timeout_;
   const std::string spelling_;  // for gRPC
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;

@@ -126,6 +126,13 @@ class Endpoint {
     for (const std::shared_ptr<Channel>& channel : Kept(now)) all = channel->WaitForConnected(deadline) && all;
     return all;
   }
+  /// Why what is kept open is not connected; "" if that is not known. Blocks for a tenth of a second.
+  std::string WhyNotConnected(TimePoint now) {
+    for (const std::shared_ptr<Channel>& channel : Kept(now)) {
+      if (std::string why = channel->WhyNotConnected(std::chrono::milliseconds(100)); !why.empty()) return why;
+    }
+    return {};
+  }
 
  private:
   int PickSlot(double unit, TimePoint now) {

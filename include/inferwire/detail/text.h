@@ -4,6 +4,12 @@
 #ifndef INFERWIRE_DETAIL_TEXT_H_
 #define INFERWIRE_DETAIL_TEXT_H_
 
+// Here, since all other headers include this one first; the second line ends the compilation with the first.
+#if __cplusplus < 202002L && (!defined(_MSVC_LANG) || _MSVC_LANG < 202002L)
+#error "inferwire: expected C++20 or later; compile with -std=c++20, or CMAKE_CXX_STANDARD 20"
+#include "inferwire-needs-cxx20"
+#endif
+
 #include <absl/strings/str_cat.h>
 #include <absl/strings/string_view.h>
 

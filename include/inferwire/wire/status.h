@@ -23,6 +23,7 @@
 #include <variant>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/error_details.h"
 #include "inferwire/status.h"
@@ -35,10 +36,13 @@ namespace wire {
 inline absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   const int code = static_cast<int>(status.error_code());
+  // gRPC's own text of a failed handshake ends with hundreds of zeros.
+  std::string text = status.error_message();
+  std::erase(text, '\0');
   if (code < 1 || code > 16) {
-    return absl::UnknownError(detail::Cat("status code ", code, ": ", status.error_message()));
+    return detail::MakeError(absl::StatusCode::kUnknown, detail::Cat("status code ", code, ": ", text));
   }
-  return absl::Status(static_cast<absl::StatusCode>(code), status.error_message());
+  return detail::MakeError(static_cast<absl::StatusCode>(code), text);
 }
 
 inline Metadata FromGrpc(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata) {
