@@ -3,8 +3,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <sstream>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -132,11 +135,11 @@ TEST_CASE("a reply of more than gRPC's own 4 MiB is received by default", "[clie
 TEST_CASE("trailers far over the metadata limit end the call with a status", "[client][trap]") {
   RawServer server([](RawCall& call) {
     call.Read();
-    call.context().AddTrailingMetadata("x-huge", std::string(20 << 20, 'x'));
+    call.context().AddTrailingMetadata("x-huge", std::string(9 << 20, 'x'));
     call.Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "no"));
   });
   const Client client = Connect(server.target(), {.retry = {.max_attempts = 1}});
-  const auto reply = client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Seconds(5)});
+  const auto reply = client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Seconds(60)});
   CHECK_FALSE(reply.ok());
   CHECK(reply.status().code() != absl::StatusCode::kDeadlineExceeded);
 }
@@ -642,6 +645,103 @@ TEST_CASE("a failed call tells the reason, also through a future", "[client]") {
   CHECK(InfoOf(status).trailing_metadata == inferwire::Metadata{{"x-trace", "t1"}});
   CHECK(info.trailing_metadata == inferwire::Metadata{{"x-trace", "t1"}});
   CHECK(info.latency > absl::ZeroDuration());
+}
+
+TEST_CASE("a printed status is one line that names the method and the target", "[client]") {
+  const std::string text = GENERATE("", "no such model");
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    call.Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, text));
+  });
+  const Client client = Connect(server.target());
+  const std::string call = "inference.Inference/RunInference at " + server.target();
+  const auto printed = [](const absl::Status& status) {
+    std::ostringstream out;
+    out << status;
+    CHECK(out.str() == status.ToString());
+    return out.str();
+  };
+  const absl::Status status = client.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(status.message() == (text.empty() ? call + ": the server gave no message" : text));
+  CHECK(printed(status) == (text.empty() ? "UNIMPLEMENTED: " + call + ": the server gave no message [call='1 attempt']"
+                                         : "UNIMPLEMENTED: no such model [call='" + call + "']"));
+  CHECK(printed(client.Async<&Inference::RunInference>(Text("x")).Get().status()) == printed(status));
+  auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+  while (stream.Read().has_value()) {
+  }
+  CHECK(printed(stream.status()).find("inference.Inference/StreamInference at " + server.target()) !=
+        std::string::npos);
+  CHECK(printed(client.Open<&Inference::Converse>().Finish()).find("/Converse at ") != std::string::npos);
+  CHECK(printed(client.Call<&Inference::RunInference>(Text("x"), {.metadata = {{"te", "x"}}}).status())
+            .find("[call='inference.Inference/RunInference, not sent']") != std::string::npos);
+}
+
+TEST_CASE("a call that tried many targets names the first of them", "[client]") {
+  std::vector<std::unique_ptr<DeadPort>> ports;
+  inferwire::ClientOptions options{.credentials = inferwire::Insecure(), .retry = {.max_attempts = 12}};
+  for (int i = 0; i < 6; ++i) options.targets.push_back(ports.emplace_back(std::make_unique<DeadPort>())->target());
+  const Client client = *Client::Create(options);
+  std::ostringstream out;
+  out << client.Call<&Inference::RunInference>(Text("x")).status();
+  INFO(out.str());
+  CHECK(out.str().find("[call='inference.Inference/RunInference at ") != std::string::npos);
+  CHECK(out.str().find(" more']") != std::string::npos);
+  CHECK(out.str().find('\n') == std::string::npos);
+}
+
+TEST_CASE("text that is not UTF-8 is refused in every form of call before anything is sent", "[client]") {
+  RawServer server(Echo);
+  const Client client = Connect(server.target());
+  const auto refused = [](const absl::Status& status) {
+    return status.code() == absl::StatusCode::kInvalidArgument && Contains(status, "the text of 'text' is not UTF-8");
+  };
+  const inference::Request bad = Text("caf\xe9");
+  CHECK(refused(client.Call<&Inference::RunInference>(bad).status()));
+  CHECK(refused(client.Async<&Inference::RunInference>(bad).Get().status()));
+  auto stream = client.Stream<&Inference::StreamInference>(bad);
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(refused(stream.status()));
+  CHECK(server.calls() == 0);
+  auto upload = client.Upload<&Inference::UploadInference>();
+  CHECK(refused(upload.Write(bad)));
+  auto session = client.Open<&Inference::Converse>();
+  CHECK(refused(session.Write(bad)));
+}
+
+TEST_CASE("what WaitUntilReady waits for in vain is said, and what it most probably means", "[client]") {
+  const DeadPort dead;
+  const absl::Status refused = Connect(dead.target()).WaitUntilReady(absl::Milliseconds(300));
+  CHECK(refused.code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(Contains(refused, "no connection within 300ms to " + dead.target() + " ("));
+  CHECK(Contains(refused, "Connection refused"));
+  CHECK(Contains(Connect("name.invalid:1").WaitUntilReady(absl::Milliseconds(500)), "DNS resolution failed"));
+
+  const std::string hello = GENERATE("HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-server\r\n");
+  const HangUpServer other(hello);
+  const Client client = Connect(other.target(), {.retry = {.max_attempts = 1}});
+  CHECK(Contains(client.WaitUntilReady(absl::Milliseconds(500)), "is it the port for gRPC?"));
+  CHECK(Contains(client.Call<&Inference::RunInference>(Text("x")).status(), "is it the port for gRPC?"));
+}
+
+TEST_CASE("a proxy of the environment is named where no connection comes about, and can be turned off", "[client]") {
+  const DeadPort proxy;
+  RawServer server(Echo);
+  ::setenv("http_proxy", ("http://user:secret@" + proxy.target()).c_str(), 1);
+  const Client proxied = Connect(server.target(), {.retry = {.max_attempts = 1}});
+  const absl::Status status = proxied.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(status.code() == absl::StatusCode::kUnavailable);
+  CHECK(Contains(status,
+                 "connections go by the proxy '" + proxy.target() + "', which the environment's http_proxy names"));
+  CHECK_FALSE(std::string(status.message()).find("secret") != std::string::npos);
+  const Client direct = Connect(server.target(), {.connection = {.use_proxy = false}});
+  CHECK(direct.Call<&Inference::RunInference>(Text("x")).ok());
+  ::setenv("no_proxy", "example.org, 127.0.0.1", 1);
+  CHECK(inferwire::channel::EnvironmentProxy("127.0.0.1:1").empty());
+  CHECK_FALSE(inferwire::channel::EnvironmentProxy("127.0.0.2:1").empty());
+  CHECK(inferwire::channel::EnvironmentProxy("unix:/tmp/x").empty());
+  ::unsetenv("no_proxy");
+  ::unsetenv("http_proxy");
+  CHECK(inferwire::channel::EnvironmentProxy("127.0.0.1:1").empty());
 }
 
 TEST_CASE("Get on a thread that serves gRPC is refused, and said so", "[client]") {

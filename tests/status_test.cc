@@ -19,7 +19,7 @@ absl::Status Failed() {
   info.attempts.push_back({"b:2", "", absl::StatusCode::kUnavailable, "reset", absl::Milliseconds(4)});
   info.trailing_metadata = {{"k", std::string("\0\n", 2)}};
   absl::Status status = absl::UnavailableError("refused");
-  inferwire::detail::AttachCallInfo(status, info);
+  inferwire::detail::AttachCallInfo(status, info, "acme.Scorer/Score at a:1, b:2");
   return status;
 }
 }  // namespace
@@ -45,12 +45,12 @@ TEST_CASE("a status that comes from elsewhere has an empty story", "[status]") {
   CHECK(InfoOf(absl::OkStatus()).attempts.empty());
   CHECK(InfoOf(absl::NotFoundError("x")).attempts.empty());
   absl::Status forged = absl::NotFoundError("x");
-  forged.SetPayload("inferwire.CallInfo", absl::Cord("2 attempts"));
+  forged.SetPayload("call", absl::Cord("2 attempts"));
   CHECK(InfoOf(forged).attempts.empty());
 }
 
 TEST_CASE("a printed status stays short and readable", "[status]") {
   std::ostringstream out;
   out << Failed();
-  CHECK(out.str() == "UNAVAILABLE: refused [inferwire.CallInfo='2 attempts']");
+  CHECK(out.str() == "UNAVAILABLE: refused [call='acme.Scorer/Score at a:1, b:2']");
 }

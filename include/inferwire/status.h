@@ -89,21 +89,20 @@ inline std::string_view ReasonName(CallInfo::Reason reason) {
 
 namespace detail {
 
-inline constexpr std::string_view kCallInfoUrl = "inferwire.CallInfo";
+inline constexpr std::string_view kCallInfoUrl = "call";
 
 /// The stories carried by statuses, by the address of the payload's bytes. A payload is bytes, and is printed with its
-/// status: so it holds a few words for the reader, and the story stays here for as long as that payload lives.
+/// status: so it holds words for the reader, and the story stays here for as long as that payload lives.
 class CallInfoShelf {
  public:
   static CallInfoShelf& Instance() {
     static CallInfoShelf* const shelf = new CallInfoShelf;  // never destroyed: a status may outlive static storage
     return *shelf;
   }
-  absl::Cord Put(CallInfo info) {
+  absl::Cord Put(CallInfo info, std::string said) {
     auto entry = std::make_unique<Entry>();
     entry->info = std::move(info);
-    entry->words =
-        absl::StrCat(entry->info.attempts.size(), entry->info.attempts.size() == 1 ? " attempt" : " attempts");
+    entry->words = std::move(said);
     const absl::string_view words = entry->words;
     std::lock_guard lock(mutex_);
     entries_.emplace(words.data(), std::move(entry));
@@ -132,8 +131,14 @@ class CallInfoShelf {
   std::unordered_map<const char*, std::unique_ptr<Entry>> entries_;
 };
 
-inline void AttachCallInfo(absl::Status& status, const CallInfo& info) {
-  status.SetPayload(ToAbsl(kCallInfoUrl), CallInfoShelf::Instance().Put(info));
+/// `words` stand behind the text of the status where it is printed: "UNAVAILABLE: refused [call='words']".
+/// Without them those that stand there already remain.
+inline void AttachCallInfo(absl::Status& status, const CallInfo& info, std::string words = {}) {
+  if (const auto before = status.GetPayload(ToAbsl(kCallInfoUrl)); words.empty() && before.has_value()) {
+    words = std::string(*before);
+  }
+  if (words.empty()) words = absl::StrCat(info.attempts.size(), info.attempts.size() == 1 ? " attempt" : " attempts");
+  status.SetPayload(ToAbsl(kCallInfoUrl), CallInfoShelf::Instance().Put(info, std::move(words)));
 }
 
 }  // namespace detail

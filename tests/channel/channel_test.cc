@@ -72,14 +72,14 @@ TEST_CASE("a target that gRPC can make no channel to is UNAVAILABLE, and left fo
   // Past what Create checks.
   ClientOptions options{.targets = {"dns://nowhere:1", server.target()}};
   inferwire::channel::Connector connector({grpc::InsecureChannelCredentials(), "insecure"}, {}, {}, 1 << 20);
-  const auto engine = std::make_shared<inferwire::engine::Engine>(options, connector);
+  const auto engine = inferwire::engine::Engine::Make(options, connector);
   const auto call = [](const std::shared_ptr<inferwire::engine::Engine>& on) {
     using inferwire::Rpc;
     auto future = inferwire::detail::MakeRef<inferwire::detail::FutureCall<inference::Response>>(
         on,
         inferwire::engine::Call::Spec{
             Rpc<&Inference::RunInference>::path(), *inferwire::wire::Encode(Text("x")), {}, absl::Seconds(5)},
-        inferwire::wire::DecodeInto<inference::Response>);
+        inferwire::wire::DecodeInto<inference::Response>, /*foreign=*/false);
     future->Start(absl::OkStatus());
     return inferwire::Future<inference::Response>(std::move(future)).Get().status();
   };
@@ -88,7 +88,7 @@ TEST_CASE("a target that gRPC can make no channel to is UNAVAILABLE, and left fo
   CHECK(targets[0]->attempts < 10);
 
   options.targets = {"dns://nowhere:1"};
-  const absl::Status status = call(std::make_shared<inferwire::engine::Engine>(options, connector));
+  const absl::Status status = call(inferwire::engine::Engine::Make(options, connector));
   CHECK(status.code() == absl::StatusCode::kUnavailable);
   CHECK(Contains(status, "gRPC cannot make a channel to 'dns://nowhere:1'"));
   CHECK(Contains(status, "(4 attempts to 1 target"));

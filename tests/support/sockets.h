@@ -55,12 +55,13 @@ class SilentServer : public BoundSocket {
   SilentServer() { ::listen(fd(), 16); }
 };
 
-/// Accepts, waits for the first bytes, and closes: a server that dies as the call comes in.
+/// Accepts, waits for the first bytes, and closes: a server that dies as the call comes in. Or says `last_words` first:
+/// one that speaks another protocol.
 class HangUpServer : public BoundSocket {
  public:
-  HangUpServer() {
+  explicit HangUpServer(const std::string& last_words = {}) {
     ::listen(fd(), 16);
-    thread_ = std::thread([this] {
+    thread_ = std::thread([this, last_words] {
       while (true) {
         const int peer = ::accept(fd(), nullptr, nullptr);
         if (peer < 0 || stopping_) {
@@ -69,6 +70,13 @@ class HangUpServer : public BoundSocket {
         }
         char byte;
         if (::recv(peer, &byte, 1, 0) >= 0) ++hung_up_;
+        if (!last_words.empty()) {
+          static_cast<void>(::send(peer, last_words.data(), last_words.size(), MSG_NOSIGNAL));
+          ::shutdown(peer, SHUT_WR);
+          std::array<char, 256> rest;  // else what is unread would take the words back
+          while (::recv(peer, rest.data(), rest.size(), 0) > 0) {
+          }
+        }
         ::close(peer);
       }
     });

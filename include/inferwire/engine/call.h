@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -23,6 +24,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "inferwire/bearer_token.h"
 #include "inferwire/call_options.h"
@@ -30,6 +32,7 @@
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/attempt.h"
@@ -311,7 +314,7 @@ class Call : public TimerOwner, public Cancellable {
     std::unique_lock lock(mutex_);
     state_ = State::kEnded;
     info_.reason = CallInfo::Reason::kPermanent;
-    detail::AttachCallInfo(status, info_);
+    detail::AttachCallInfo(status, info_, Name());
     if (spec_.options.info != nullptr) *spec_.options.info = info_;
     status_ = status;
     wire::Payload gone = std::exchange(spec_.request, {});
@@ -517,9 +520,26 @@ class Call : public TimerOwner, public Cancellable {
     return latency;
   }
 
-  // "connection refused (3 attempts to 2 targets in 412ms; gave up: attempts)", with the whole story attached.
+  // What was called, and where: "acme.Scorer/Score at a:1, b:2".
+  std::string Name() const {
+    constexpr std::size_t kMost = 4;
+    std::string out = spec_.path.substr(spec_.path.starts_with('/') ? 1 : 0);
+    std::vector<std::string_view> targets;
+    for (const CallInfo::Attempt& attempt : info_.attempts) {
+      if (std::find(targets.begin(), targets.end(), attempt.target) == targets.end()) targets.push_back(attempt.target);
+    }
+    if (targets.empty()) return out + ", not sent";
+    for (std::size_t i = 0; i < (std::min)(targets.size(), kMost); ++i) {
+      out += detail::Cat(i == 0 ? " at " : ", ", targets[i]);
+    }
+    if (targets.size() > kMost) out += detail::Cat(" and ", targets.size() - kMost, " more");
+    return out;
+  }
+  // "connection refused (3 attempts to 2 targets in 412ms; gave up: attempts)", with the whole story attached. The text
+  // is the server's; where it said nothing, it is what was called.
   absl::Status Explain(const absl::Status& status) const {
-    std::string message(status.message());
+    const bool silent = status.message().empty();
+    std::string message = silent ? Name() + ": the server gave no message" : std::string(status.message());
     const int attempts = plan_->started();
     const bool plain = info_.reason == CallInfo::Reason::kPermanent || info_.reason == CallInfo::Reason::kCancelled;
     if (attempts > 1 || !plain) {
@@ -530,9 +550,10 @@ class Call : public TimerOwner, public Cancellable {
                       absl::FormatDuration(absl::Trunc(info_.latency, absl::Milliseconds(1))),
                       "; gave up: ", detail::ToAbsl(ReasonName(info_.reason)), ")");
     }
-    absl::Status out(status.code(), message);
+    absl::Status out = detail::MakeError(status.code(), message);
     status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { out.SetPayload(url, payload); });
-    detail::AttachCallInfo(out, info_);
+    detail::AttachCallInfo(out, info_,
+                           silent ? detail::Cat(attempts, attempts == 1 ? " attempt" : " attempts") : Name());
     return out;
   }
 
