@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inferwire/future.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "inferwire/start.h"
 #include "inferwire/task.h"
 #include "support/catch.h"
 #include "support/raw_server.h"
@@ -338,4 +342,306 @@ TEST_CASE("a gathering of continuations needs their executor", "[future]") {
   first->Complete(1);
   CHECK(std::move(outer).Get().ok());
   CHECK(codes == std::vector<absl::StatusCode>(2, absl::StatusCode::kFailedPrecondition));
+}
+
+namespace {
+
+// Counts those that live at a time.
+struct Alive {
+  std::shared_ptr<std::atomic<int>> count;
+  explicit Alive(std::shared_ptr<std::atomic<int>> counter) : count(std::move(counter)) { ++*count; }
+  Alive(const Alive& other) : Alive(other.count) {}
+  Alive& operator=(const Alive&) = delete;
+  ~Alive() { --*count; }
+};
+
+// A loop of turns: each waits for what another thread completes, and returns the future of the next.
+struct TurnLoop {
+  std::shared_ptr<inferwire::ThreadPool> pool = std::make_shared<inferwire::ThreadPool>(1);
+  std::shared_ptr<inferwire::ThreadPool> completer = std::make_shared<inferwire::ThreadPool>(1);
+  std::shared_ptr<std::atomic<int>> alive = std::make_shared<std::atomic<int>>(0);
+  std::atomic<int> most{0};
+
+  Future<int> Turn(int left) {
+    const auto source = MakeSource(pool);
+    completer->Run([source, left] { source->Complete(left); });
+    return FutureOf(source).Then([this, held = Alive(alive)](absl::StatusOr<int> now) -> Future<int> {
+      most = (std::max)(most.load(), alive->load());
+      if (!now.ok() || *now == 0) return MakeReadyFuture<int>(now);
+      return Turn(*now - 1);
+    });
+  }
+};
+
+struct RefusingExecutor final : inferwire::Executor {
+  void Run(absl::AnyInvocable<void()>) override { throw std::runtime_error("no room"); }
+};
+struct LosingExecutor final : inferwire::Executor {
+  void Run(absl::AnyInvocable<void()>) override {}
+};
+struct KeepingExecutor final : inferwire::Executor {
+  void Run(absl::AnyInvocable<void()> work) override {
+    std::lock_guard lock(mutex);
+    kept.push_back(std::move(work));
+    arrived.Set();
+  }
+  std::mutex mutex;
+  std::vector<absl::AnyInvocable<void()>> kept;
+  Event arrived;
+};
+// Does the work, and throws all the same; and does it twice.
+struct ConfusedExecutor final : inferwire::Executor {
+  void Run(absl::AnyInvocable<void()> work) override {
+    work();
+    work();
+    throw 42;
+  }
+};
+
+void CheckRefused(const absl::Status& status, const std::string& why) {
+  INFO(status.ToString());
+  CHECK(status.code() == absl::StatusCode::kInternal);
+  CHECK(std::string(status.message()).find(why) != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("a loop by Then takes no stack, and no memory for the turns behind it", "[future][loop]") {
+  for (const int turns : {20'000, 100'000}) {
+    TurnLoop loop;
+    CHECK(loop.Turn(turns).Get().value() == 0);
+    CHECK(loop.most < 10);
+  }
+}
+
+TEST_CASE("a loop by Then over results that are there takes no stack", "[future][loop]") {
+  struct Ready {
+    static Future<int> Turn(int left) {
+      return MakeReadyFuture<int>(left).Then([](absl::StatusOr<int> now) -> Future<int> {
+        if (*now == 0) return MakeReadyFuture<int>(7);
+        return Turn(*now - 1);
+      });
+    }
+  };
+  CHECK(Ready::Turn(100'000).Get().value() == 7);
+}
+
+TEST_CASE("a loop by Then is cancelled and dropped as one future", "[future][loop]") {
+  const auto never = MakeSource();
+  TurnLoop loop;
+  Event reached;
+  std::function<Future<int>(int)> turn = [&](int left) -> Future<int> {
+    if (left == 0) {
+      reached.Set();
+      return FutureOf(never);
+    }
+    return loop.Turn(0).Then([&turn, left](absl::StatusOr<int>) { return turn(left - 1); });
+  };
+  Future<int> future = turn(1000);
+  REQUIRE(reached.Wait());
+  SECTION("cancelled") {
+    future.Cancel();
+    CHECK(std::move(future).Get().status().code() == absl::StatusCode::kCancelled);
+  }
+  SECTION("dropped") { future = Future<int>(); }
+  CHECK(never->cancels == 1);
+}
+
+TEST_CASE("the end of a loop by Then may meet its beginning anywhere", "[future][loop]") {
+  TurnLoop loop;
+  for (int round = 0; round < 2000; ++round) {
+    Future<int> future = loop.Turn(round % 7).Then([&](absl::StatusOr<int>) { return loop.Turn(round % 3); });
+    if (round % 5 == 0) continue;  // dropped somewhere on its way
+    if (round % 5 == 1) future.Cancel();
+    const absl::StatusOr<int> result = std::move(future).Get();
+    if (round % 5 != 1) CHECK(result.value() == 0);
+  }
+}
+
+TEST_CASE("a long chain of Thens takes no stack: to run, to cancel, or to drop", "[future]") {
+  const auto pool = std::make_shared<inferwire::ThreadPool>(1);
+  const auto executor =
+      GENERATE_COPY(std::shared_ptr<inferwire::Executor>(pool),
+                    std::shared_ptr<inferwire::Executor>(std::make_shared<inferwire::InlineExecutor>()));
+  const auto source = MakeSource(executor);
+  Future<int> future = FutureOf(source);
+  for (int i = 0; i < 50'000; ++i) {
+    future = std::move(future).Then([](absl::StatusOr<int> n) -> absl::StatusOr<int> {
+      if (!n.ok()) return n;
+      return *n + 1;
+    });
+  }
+  SECTION("run") {
+    source->Complete(0);
+    CHECK(std::move(future).Get().value() == 50'000);
+  }
+  SECTION("cancelled") {
+    future.Cancel();
+    CHECK(std::move(future).Get().status().code() == absl::StatusCode::kCancelled);
+  }
+  SECTION("dropped") {
+    future = Future<int>();
+    CHECK(source->cancels == 1);
+  }
+  SECTION("detached") {
+    std::move(future).Detach();
+    source->Complete(0);
+  }
+}
+
+TEST_CASE("two continuations that drop each other's futures both end", "[future]") {
+  for (int round = 0; round < 100; ++round) {
+    const auto a_source = MakeSource(), b_source = MakeSource();
+    Future<int> a, b;
+    Event a_runs, b_runs, a_done, b_done;
+    a = FutureOf(a_source).Then([&](absl::StatusOr<int>) {
+      a_runs.Set();
+      b_runs.Wait();
+      b = Future<int>();
+      a_done.Set();
+      return 1;
+    });
+    b = FutureOf(b_source).Then([&](absl::StatusOr<int>) {
+      b_runs.Set();
+      a_runs.Wait();
+      a = Future<int>();
+      b_done.Set();
+      return 1;
+    });
+    a_source->Complete(1);
+    b_source->Complete(1);
+    REQUIRE(a_done.Wait());
+    REQUIRE(b_done.Wait());
+  }
+}
+
+TEST_CASE("what throws no std::exception is told as well", "[future]") {
+  const absl::Status status = MakeReadyFuture<int>(1).Then([](absl::StatusOr<int>) -> int { throw 42; }).Get().status();
+  CheckRefused(status, "exception in a continuation, which is no std::exception");
+}
+
+TEST_CASE("a result whose move throws ends its future with INTERNAL", "[future]") {
+  struct Bomb {
+    explicit Bomb(bool armed) : throws(armed) {}
+    Bomb(Bomb&& other) noexcept(false) : throws(other.throws) {
+      if (throws) throw std::runtime_error("boom");
+    }
+    bool throws;
+  };
+  CheckRefused(MakeReadyFuture<int>(1).Then([](absl::StatusOr<int>) { return Bomb(true); }).Get().status(), "boom");
+}
+
+TEST_CASE("a continuation that its executor does not take is not called, and its future says so", "[future]") {
+  bool called = false;
+  const auto continuation = [&](absl::StatusOr<int>) { return called = true; };
+  const auto refusing = std::make_shared<RefusingExecutor>();
+  const auto losing = std::make_shared<LosingExecutor>();
+  SECTION("since it throws") {
+    const auto source = MakeSource(refusing);
+    auto future = FutureOf(source).Then(continuation);
+    source->Complete(1);
+    CheckRefused(std::move(future).Get().status(), "exception in Executor::Run: no room");
+    CheckRefused(MakeReadyFuture<int>(1).Then(refusing, continuation).Get().status(), "no room");
+  }
+  SECTION("since it loses work") {
+    const auto source = MakeSource(losing);
+    auto future = FutureOf(source).Then(continuation);
+    source->Complete(1);
+    CheckRefused(std::move(future).Get().status(), "the executor lost work");
+    CheckRefused(MakeReadyFuture<int>(1).Then(losing, continuation).Get().status(), "the executor lost work");
+  }
+  SECTION("since it ends first") {
+    auto keeping = std::make_shared<KeepingExecutor>();
+    auto future = MakeReadyFuture<int>(1).Then(keeping, continuation);
+    REQUIRE(keeping->arrived.Wait());
+    CHECK_FALSE(future.Ready());
+    keeping->kept.clear();
+    CheckRefused(std::move(future).Get().status(), "the executor lost work");
+  }
+  CHECK_FALSE(called);
+}
+
+TEST_CASE("an executor that does its work, and throws, and does it again, has done it once", "[future]") {
+  int calls = 0;
+  CHECK(MakeReadyFuture<int>(1)
+            .Then(std::make_shared<ConfusedExecutor>(), [&](absl::StatusOr<int>) { return ++calls; })
+            .Get()
+            .value() == 1);
+  CHECK(calls == 1);
+}
+
+TEST_CASE("a coroutine whose executor does not take it goes on with INTERNAL", "[future]") {
+  const auto wait = [](inferwire::detail::Ref<inferwire_test::Source> source) -> inferwire::Task<absl::Status> {
+    co_return (co_await FutureOf(source)).status();
+  };
+  for (const auto& executor : std::vector<std::shared_ptr<inferwire::Executor>>{std::make_shared<RefusingExecutor>(),
+                                                                                std::make_shared<LosingExecutor>()}) {
+    const auto source = MakeSource(executor);
+    std::thread completer([&] { source->Complete(1); });
+    const absl::Status status = inferwire::SyncWait(wait(source));
+    completer.join();
+    if (!status.ok()) CHECK(status.code() == absl::StatusCode::kInternal);  // else it had not waited yet
+  }
+  CheckRefused(inferwire::Start([]() -> inferwire::Task<int> { co_return 1; }(), std::make_shared<RefusingExecutor>())
+                   .Get()
+                   .status(),
+               "no room");
+}
+
+TEST_CASE("SyncWait in a continuation goes on by itself what its only thread should", "[future]") {
+  const auto pool = std::make_shared<inferwire::ThreadPool>(1);
+  const auto source = MakeSource(pool);
+  const auto wait = [&]() -> inferwire::Task<absl::StatusOr<int>> {
+    const std::thread::id before = std::this_thread::get_id();
+    absl::StatusOr<int> result = co_await FutureOf(source);
+    CHECK(std::this_thread::get_id() == before);
+    co_return result;
+  };
+  Event waits;
+  Future<int> future = MakeReadyFuture<int>(1).Then(pool, [&](absl::StatusOr<int>) {
+    waits.Set();
+    return inferwire::SyncWait(wait());
+  });
+  REQUIRE(waits.Wait());
+  source->Complete(5);
+  REQUIRE(future.Wait(absl::Seconds(10)));
+  CHECK(std::move(future).Get().value() == 5);
+}
+
+TEST_CASE("SyncWait in a continuation gives FAILED_PRECONDITION for what needs its thread", "[future]") {
+  const auto pool = std::make_shared<inferwire::ThreadPool>(1);
+  const auto source = MakeSource(pool);
+  const auto wait = [&]() -> inferwire::Task<absl::StatusOr<int>> {
+    co_return co_await FutureOf(source).Then([](absl::StatusOr<int> n) { return n; });
+  };
+  Future<int> future =
+      MakeReadyFuture<int>(1).Then(pool, [&](absl::StatusOr<int>) { return inferwire::SyncWait(wait()); });
+  REQUIRE(future.Wait(absl::Seconds(10)));
+  CHECK(std::move(future).Get().status().code() == absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_CASE("Get sees the work around it, and what a chain waits for on other executors", "[future]") {
+  const auto pool = std::make_shared<inferwire::ThreadPool>(1);
+  const auto other = std::make_shared<inferwire::ThreadPool>(1);
+  const auto source = MakeSource(pool);
+  const auto same = [](absl::StatusOr<int> n) { return n; };
+  Future<int> future = MakeReadyFuture<int>(1).Then(pool, [&](absl::StatusOr<int>) {
+    // In the midst of another executor's work, which runs where it is handed over.
+    return MakeReadyFuture<int>(1)
+        .Then([&](absl::StatusOr<int>) { return FutureOf(source).Then(same).Then(other, same).Get(); })
+        .Get();
+  });
+  REQUIRE(future.Wait(absl::Seconds(10)));
+  CHECK(std::move(future).Get().status().code() == absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_CASE("Wait in a continuation says no at once where Get would not wait", "[future]") {
+  const auto pool = std::make_shared<inferwire::ThreadPool>(1);
+  const auto source = MakeSource(pool);
+  Future<bool> future = MakeReadyFuture<int>(1).Then(pool, [&](absl::StatusOr<int>) {
+    Future<int> inner = FutureOf(source).Then([](absl::StatusOr<int> n) { return n; });
+    return inner.Wait(absl::InfiniteDuration());
+  });
+  REQUIRE(future.Wait(absl::Seconds(10)));
+  CHECK_FALSE(std::move(future).Get().value());
 }

@@ -19,6 +19,7 @@
 #include "inferwire/call_options.h"
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/inference.h"
 #include "inferwire/shared_memory.h"
@@ -105,7 +106,7 @@ class Admin {
   absl::Status LoadModel(const std::string& model, const LoadOptions& load = {}, CallOptions options = {}) const
     requires UnaryRpc<typename C::RepositoryModelLoad>
   {
-    const auto request = C::LoadRequest(model, load);
+    const auto request = detail::InvokeUser("the contract's LoadRequest", [&] { return C::LoadRequest(model, load); });
     if (!request.ok()) return request.status();
     return Change<typename C::RepositoryModelLoad>(*request, std::move(options));
   }
@@ -113,7 +114,8 @@ class Admin {
   absl::Status UnloadModel(const std::string& model, const UnloadOptions& unload = {}, CallOptions options = {}) const
     requires UnaryRpc<typename C::RepositoryModelUnload>
   {
-    const auto request = C::UnloadRequest(model, unload);
+    const auto request =
+        detail::InvokeUser("the contract's UnloadRequest", [&] { return C::UnloadRequest(model, unload); });
     if (!request.ok()) return request.status();
     return Change<typename C::RepositoryModelUnload>(*request, std::move(options));
   }
@@ -202,14 +204,16 @@ class Admin {
   absl::StatusOr<TraceSettings> GetTraceSettings(const std::string& model = "", CallOptions options = {}) const
     requires UnaryRpc<typename C::TraceSetting>
   {
-    return Ask<typename C::TraceSetting>(C::Encode(TraceSettings(), model), std::move(options));
+    return SetTraceSettings({}, model, std::move(options));
   }
   /// Changes those that are given; gives all.
   absl::StatusOr<TraceSettings> SetTraceSettings(const TraceSettings& settings, const std::string& model = "",
                                                  CallOptions options = {}) const
     requires UnaryRpc<typename C::TraceSetting>
   {
-    return Ask<typename C::TraceSetting>(C::Encode(settings, model), std::move(options));
+    const auto request = detail::InvokeUser("the contract's Encode", [&] { return C::Encode(settings, model); });
+    if (!request.ok()) return request.status();
+    return Ask<typename C::TraceSetting>(*request, std::move(options));
   }
 
   absl::StatusOr<LogSettings> GetLogSettings(CallOptions options = {}) const
@@ -221,7 +225,7 @@ class Admin {
   absl::StatusOr<LogSettings> SetLogSettings(const LogSettings& settings, CallOptions options = {}) const
     requires UnaryRpc<typename C::LogSettings>
   {
-    const auto request = C::Encode(settings);
+    const auto request = detail::InvokeUser("the contract's Encode", [&] { return C::Encode(settings); });
     if (!request.ok()) return request.status();
     return Ask<typename C::LogSettings>(*request, std::move(options));
   }
@@ -247,7 +251,7 @@ class Admin {
     using Result = decltype(AsStatusOr(std::declval<Answer>()));
     auto reply = client_.Call<R>(request, std::move(options));
     if (!reply.ok()) return Result(reply.status());
-    return Result(C::Decode(*std::move(reply)));
+    return Result(detail::InvokeUser("the contract's Decode", [&] { return C::Decode(*std::move(reply)); }));
   }
   template <class T>
   static absl::StatusOr<T> AsStatusOr(T);
@@ -259,7 +263,8 @@ class Admin {
   absl::Status Change(const typename R::Request& request, CallOptions options) const {
     options.idempotent = options.idempotent.value_or(false);
     auto reply = client_.Call<R>(request, std::move(options));
-    return reply.ok() ? C::Decode(*std::move(reply)) : reply.status();
+    if (!reply.ok()) return reply.status();
+    return detail::InvokeUser("the contract's Decode", [&] { return C::Decode(*std::move(reply)); });
   }
   // A change whose answer says nothing.
   template <class R>

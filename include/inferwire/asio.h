@@ -40,6 +40,7 @@
 #include <utility>
 #include <variant>
 
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/executor.h"
 #include "inferwire/future.h"
@@ -102,14 +103,18 @@ class Operation : public std::enable_shared_from_this<Operation<T, Convert, Hand
   void Finish() {
     // The handler may run, and end the loop, before post has returned.
     const auto busy = std::move(work_);
-    net::post(busy.get_executor(), [self = this->shared_from_this()] {
+    auto handle = [self = this->shared_from_this()] {
 #ifdef INFERWIRE_ASIO_CANCELS
       auto slot = net::get_associated_cancellation_slot(self->handler_);
       if (slot.is_connected()) slot.clear();
 #endif
       Handler handler = std::move(self->handler_);
       std::move(handler)(self->convert_(self->state_->Take()));
-    });
+    };
+    // A handler whose executor takes no work is destroyed, as Asio's are when their loop ends.
+    detail::InvokeUser("the handler's executor", [&] {
+      net::post(busy.get_executor(), std::move(handle));
+    }).IgnoreError();
   }
 
   const detail::Ref<detail::FutureState<T>> state_;

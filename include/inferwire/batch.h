@@ -129,6 +129,7 @@ class Batch final : public engine::TimerOwner, public engine::Cancellable {
       : key(std::move(joined_by)), rows(std::move(joined)), timer(*this, clock), owner_(std::move(owner)) {}
 
   void OnTimer(engine::Timer&) override { owner_->OnTimer(*this); }
+  void OnClockFault(const absl::Status&) override { without_clock = true; }
   void Cancel(absl::Status why) override { owner_->Cancel(*this, why); }
 
   /// When its timer has something to do: it is to leave, or a member's deadline passes.
@@ -151,6 +152,7 @@ class Batch final : public engine::TimerOwner, public engine::Cancellable {
   TimePoint due = TimePoint::max();
   engine::Timer timer;
   TimePoint armed = TimePoint::max();
+  bool without_clock = false;          // the user's has failed: it leaves without waiting
   Ref<FutureState<InferResult>> call;  // while it is under way
   CallInfo info;                       // the call's
 

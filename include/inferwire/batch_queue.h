@@ -293,7 +293,8 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
     Ref<FutureState<InferResult>> call;
     std::unique_lock lock(mutex_);
     if (batch.state == BatchState::kOver) return;
-    const TimePoint now = engine_->Now();
+    absl::Status fault;
+    const TimePoint now = engine_->Now(&fault);
     // What came in time counts, however long it takes to understand it.
     const bool answered = batch.call && batch.call->Answered();
     const std::vector<Seat> seats = batch.seats;
@@ -304,7 +305,7 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
       ended.push_back({seat.member, seat.member->Explain(why, CallInfo::Reason::kDeadline, now)});
     }
     if (batch.state != BatchState::kOver) {
-      if (batch.due <= now) MakeReady(batch);
+      if (batch.due <= now || !fault.ok() || batch.without_clock) MakeReady(batch);  // the call will tell of the clock
       batch.armed = TimePoint::max();
       if (!answered) Arm(batch, batch.Next());
     }
@@ -319,7 +320,10 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
   void SendLater(Leaving leaving, std::unique_lock<std::mutex> lock) {
     lock.unlock();
     if (leaving.empty()) return;
-    RunOn(executor(), [self = shared_from_this(), leaving = std::move(leaving)] { self->SendAll(leaving); });
+    RunOn(executor(), [self = shared_from_this(), leaving = std::move(leaving)](const absl::Status& taken) {
+      if (taken.ok()) return self->SendAll(leaving);
+      for (const Ref<Batch>& batch : leaving) self->OnAnswer(*batch, taken);
+    });
   }
   void SendAll(const Leaving& leaving) {
     for (const Ref<Batch>& batch : leaving) SendOne(batch);

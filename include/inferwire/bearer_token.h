@@ -4,7 +4,6 @@
 #ifndef INFERWIRE_BEARER_TOKEN_H_
 #define INFERWIRE_BEARER_TOKEN_H_
 
-#include <absl/functional/any_invocable.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 #include <absl/time/clock.h>
@@ -15,15 +14,29 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
+#include <unordered_map>
 #include <utility>
-#include <vector>
 
+#include "inferwire/detail/invoke_user.h"
+#include "inferwire/detail/ref.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/executor.h"
 #include "inferwire/wire/status.h"
 
 namespace inferwire {
 inline namespace v0 {
+
+namespace detail {
+
+/// A call that waits for a token.
+class TokenWaiter : public virtual RefCounted {
+ public:
+  /// There is one, or why there is none.
+  virtual void OnToken(absl::Status status) = 0;
+};
+
+}  // namespace detail
 
 /// What a token service gives.
 struct AccessToken {
@@ -43,8 +56,9 @@ class BearerToken {
       : BearerToken([token = AccessToken{std::move(value)}]() -> absl::StatusOr<AccessToken> { return token; }) {}
   /// Fetched with the first call, and again in good time before it expires: a minute, or a fifth of its life. Calls
   /// wait for a token only where there is none that is valid; where none can be had they end with UNAUTHENTICATED and
-  /// what `fetch` said. `fetch` runs on the client's executor, where it may block, and never twice at a time. A
-  /// server's UNAUTHENTICATED has the next call fetch anew.
+  /// what `fetch` said, or threw. `fetch` runs on the client's executor, where it may block, and never twice at a time:
+  /// on any thread of it, which may be one that waits for a call to which there is no token. A server's UNAUTHENTICATED
+  /// has the next call fetch anew.
   explicit BearerToken(Fetch fetch) : state_(std::make_shared<State>(std::move(fetch))) {}
 
   /// Sends it unencrypted too, where anyone on the way can read and use it: for loopback, or a mesh that encrypts.
@@ -55,20 +69,39 @@ class BearerToken {
   }
   bool allows_plaintext() const { return plaintext_; }
 
-  /// Whether there is a valid value, for Latest to give; else `then` is called once there is one, or none can be had.
-  /// May call `then` before it returns, if `executor` does.
-  bool Ready(Executor& executor, absl::AnyInvocable<void(absl::Status)> then) const {
-    bool fetch = false;
-    bool valid = false;
-    {
-      std::lock_guard lock(state_->mutex);
-      const absl::Time now = absl::Now();
-      valid = now < state_->token.expires && !state_->rejected;
-      if (!valid) state_->waiting.push_back(std::move(then));
-      fetch = (!valid || now >= state_->refresh) && !std::exchange(state_->fetching, true);
+  /// Whether there is a valid value, for Latest to give; else `waiter`, which is kept, is told once there is one, or
+  /// none can be had. That may be before this returns, if `executor` does what it is given at once.
+  bool Ready(Executor& executor, detail::TokenWaiter& waiter) const {
+    detail::Ref<detail::Job> job;
+    std::unique_lock lock(state_->mutex);
+    const absl::Time now = absl::Now();
+    const bool valid = now < state_->token.expires && !state_->rejected;
+    if (!valid && state_->fetching_thread == std::this_thread::get_id()) {
+      lock.unlock();
+      waiter.OnToken(absl::UnauthenticatedError("no bearer token: the function that fetches it makes calls with it"));
+      return false;
     }
-    if (fetch) executor.Run([state = state_] { state->FetchNow(); });
+    if (!valid) state_->waiting.emplace(&waiter, &waiter);
+    if ((!valid || now >= state_->refresh) && !std::exchange(state_->fetching, true)) {
+      job = state_->job = detail::MakeRef<detail::Job>(
+          executor, [state = state_](const absl::Status& taken) { state->FetchNow(taken); });
+    }
+    lock.unlock();
+    if (job) detail::Hand(executor, job);
     return valid;
+  }
+  /// The waiter does not wait any more.
+  void Forget(detail::TokenWaiter& waiter) const {
+    State::Waiting::node_type gone;  // ends without the lock
+    std::lock_guard lock(state_->mutex);
+    gone = state_->waiting.extract(&waiter);
+  }
+  /// Fetches here what the executor has not begun to fetch.
+  void Help() const {
+    std::unique_lock lock(state_->mutex);
+    const detail::Ref<detail::Job> job = state_->job;
+    lock.unlock();
+    if (job) job->Claim();
   }
   /// The latest value, valid or not; none before the first.
   std::string Latest() const {
@@ -85,16 +118,24 @@ class BearerToken {
   struct State {
     explicit State(Fetch function) : fetch(std::move(function)) {}
 
-    void FetchNow() {
-      absl::StatusOr<AccessToken> fetched = fetch();
+    // `taken`: whether the executor took it.
+    void FetchNow(const absl::Status& taken) {
+      {
+        std::lock_guard lock(mutex);
+        fetching_thread = std::this_thread::get_id();
+      }
+      absl::StatusOr<AccessToken> fetched =
+          taken.ok() ? detail::InvokeUser("the function of BearerToken", fetch) : taken;
       absl::Status status = fetched.status();
       if (status.ok()) status = wire::ValidateMetadata({{"authorization", fetched->value}});
       if (status.ok() && fetched->value.empty()) status = absl::InvalidArgumentError("it is empty");
       if (status.ok() && fetched->expires <= absl::Now()) status = absl::InvalidArgumentError("it has expired already");
-      std::vector<absl::AnyInvocable<void(absl::Status)>> told;
+      Waiting told;
       {
         std::lock_guard lock(mutex);
         fetching = false;
+        fetching_thread = std::thread::id();
+        job = {};
         const absl::Time now = absl::Now();
         if (status.ok()) {
           token = *std::move(fetched);
@@ -106,16 +147,19 @@ class BearerToken {
         }
         told.swap(waiting);
       }
-      for (auto& then : told) then(status);
+      for (auto& [key, waiter] : told) waiter->OnToken(status);
     }
 
+    using Waiting = std::unordered_map<const void*, detail::Ref<detail::TokenWaiter>>;
     const Fetch fetch;
     std::mutex mutex;
     AccessToken token{{}, absl::InfinitePast()};
     absl::Time refresh = absl::InfinitePast();
     bool rejected = false;
     bool fetching = false;
-    std::vector<absl::AnyInvocable<void(absl::Status)>> waiting;
+    std::thread::id fetching_thread;
+    detail::Ref<detail::Job> job;  // until it is done
+    Waiting waiting;
   };
 
   std::shared_ptr<State> state_;

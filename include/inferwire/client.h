@@ -26,6 +26,7 @@
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/detail/error.h"
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/engine.h"
@@ -75,6 +76,7 @@ class BlockingCall final : public TypedCall<T> {
       : TypedCall<T>(std::move(engine), loop, std::move(spec), decode) {}
 
   absl::StatusOr<T> Wait() {
+    engine::Call::Help();
     std::unique_lock lock(done_mutex_);
     while (!end_.has_value()) {
       lock.unlock();
@@ -109,10 +111,16 @@ class FutureCall final : public TypedCall<T>, public FutureState<T> {
   void CancelSource() override { this->Cancel(absl::CancelledError("cancelled by the caller")); }
   Executor& executor() override { return this->engine_->executor(); }
   bool Answered() override { return this->HasAnswer(); }
+  std::shared_ptr<Executor> SharedExecutor() override {
+    return std::shared_ptr<Executor>(this->engine_, &this->engine_->executor());
+  }
   bool Lends() const override { return this->lends(); }
   void AwaitReturn() override {
-    if (this->lends()) this->Wait(absl::InfiniteDuration());
+    if (!this->lends()) return;
+    if (CurrentThread().serves_grpc) return this->ServeUntil([this] { return this->Ready(); });
+    this->Wait(absl::InfiniteDuration());
   }
+  void Help() override { engine::Call::Help(); }
 
  private:
   // What takes longer than it takes to hand it over.
@@ -267,7 +275,7 @@ class Client {
       Response last;
       if (absl::Status status = wire::DecodeInto(std::move(reply), last); !status.ok()) return status;
       absl::StatusOr<Request> next =
-          detail::Guard<Request>([&]() -> absl::StatusOr<Request> { return resume(request, last); });
+          detail::InvokeUser("resume", [&]() -> absl::StatusOr<Request> { return resume(request, last); });
       if (!next.ok()) return next.status();
       return wire::Encode(*next);
     };

@@ -90,7 +90,8 @@ struct ClientOptions {
   std::shared_ptr<Observer> observer = nullptr;
   /// For tests: testing::FakeClock. Unset: the machine's monotonic clock.
   std::shared_ptr<Clock> clock = nullptr;
-  /// For tests: what backoff draws its jitter from, uniform in [0, 1). Safe from any thread.
+  /// For tests: what backoff draws its jitter from, uniform in [0, 1); beyond that the nearest is taken. Safe from any
+  /// thread.
   std::function<double()> random = nullptr;
 };
 

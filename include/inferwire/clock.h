@@ -26,7 +26,8 @@ inline absl::Duration Between(TimePoint from, TimePoint to) {
   return to == TimePoint::max() ? absl::InfiniteDuration() : absl::FromChrono(to - from);
 }
 
-/// What a client takes its time from where that is not the machine's: testing::FakeClock. Safe from any thread.
+/// What a client takes its time from where that is not the machine's: testing::FakeClock. Safe from any thread. What
+/// its functions throw ends the calls that asked with INTERNAL.
 class Clock {
  public:
   virtual ~Clock() = default;

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
@@ -114,7 +115,8 @@ inline InferInput FromDLPack(std::string name, const DLTensor& tensor, std::shar
 
 struct DLPackDelete {
   void operator()(DLManagedTensor* tensor) const {
-    if (tensor != nullptr && tensor->deleter != nullptr) tensor->deleter(tensor);
+    if (tensor == nullptr || tensor->deleter == nullptr) return;
+    InvokeUser("DLManagedTensor::deleter", [&] { tensor->deleter(tensor); }).IgnoreError();  // whoever frees it
   }
 };
 

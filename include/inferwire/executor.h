@@ -5,53 +5,43 @@
 #define INFERWIRE_EXECUTOR_H_
 
 #include <absl/functional/any_invocable.h>
+#include <absl/status/status.h>
 
 #include <algorithm>
+#include <atomic>
+#include <concepts>
 #include <condition_variable>
+#include <coroutine>
 #include <cstddef>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
+#include "inferwire/detail/ref.h"
+#include "inferwire/detail/text.h"
 
 namespace inferwire {
 inline namespace v0 {
 
 /// Runs work at some later time, or at once. Implement it to have continuations run in your own event loop; `Run` is
-/// called from any thread and must not lose work: a future waits for it.
+/// called from any thread.
+///
+/// Work that is not taken (`Run` throws) or is lost (destroyed without having been called: an event loop that ended) is
+/// not run: what waits for it ends with INTERNAL, which says so, and a continuation is not called. A coroutine that
+/// waits, and whatever else must be told, is told on the pool that ThreadPool::Shared gives. What the work does never
+/// throws. Work that is kept, neither called nor destroyed, is waited for.
 class Executor {
  public:
   virtual ~Executor() = default;
   virtual void Run(absl::AnyInvocable<void()> work) = 0;
 };
-
-namespace detail {
-
-/// What this thread is busy with, as far as it must not wait for itself.
-struct ThreadRole {
-  const Executor* executor = nullptr;  ///< whose work it runs
-  bool serves_grpc = false;            ///< all futures and streams wait for it
-};
-inline ThreadRole& CurrentThread() {
-  thread_local ThreadRole role;
-  return role;
-}
-
-/// Has `executor` run `work` on a thread that knows it.
-template <class Work>
-void RunOn(Executor& executor, Work work) {
-  executor.Run([on = &executor, work = std::move(work)]() mutable {
-    const Executor* const before = std::exchange(CurrentThread().executor, on);
-    work();
-    CurrentThread().executor = before;
-  });
-}
-
-}  // namespace detail
 
 /// Runs work where it is handed over. Continuations then run on a thread that serves gRPC, and must never block.
 class InlineExecutor final : public Executor {
@@ -59,8 +49,8 @@ class InlineExecutor final : public Executor {
   void Run(absl::AnyInvocable<void()> work) override { work(); }
 };
 
-/// A fixed number of threads and one queue. The destructor runs what is queued, then joins. In a forked child, which
-/// has none of the threads, work runs where it is handed over.
+/// A fixed number of threads and one queue. The destructor runs what is queued, then joins. An exception that leaves
+/// work ends there. In a forked child, which has none of the threads, work runs where it is handed over.
 class ThreadPool final : public Executor {
  public:
   explicit ThreadPool(std::size_t threads) : queue_(std::make_shared<Queue>()) {
@@ -129,7 +119,7 @@ class ThreadPool final : public Executor {
         absl::AnyInvocable<void()> work = std::move(work_.front());
         work_.pop_front();
         lock.unlock();
-        work();
+        detail::InvokeUser("work", work).IgnoreError();
         work = nullptr;  // what it holds ends outside the lock
         lock.lock();
       }
@@ -146,6 +136,247 @@ class ThreadPool final : public Executor {
   std::shared_ptr<Queue> queue_;
   std::vector<std::thread> threads_;
 };
+
+namespace detail {
+
+/// What this thread is busy with, as far as it must not wait for itself. Trivial, so that it outlives what is destroyed
+/// when the thread ends.
+struct ThreadRole {
+  /// An executor's work that the thread is in the midst of.
+  struct Work {
+    const Executor* executor;
+    const Work* outer;
+  };
+  /// Work that waits for the stack to unwind.
+  using Deferred = std::deque<absl::AnyInvocable<void()>>;
+
+  const Work* work = nullptr;  ///< the innermost
+  bool serves_grpc = false;    ///< all futures and streams wait for it
+  int depth = 0;               ///< of work in work
+  Deferred* deferred = nullptr;
+
+  bool Runs(const Executor& executor) const {
+    for (const Work* one = work; one != nullptr; one = one->outer) {
+      if (one->executor == &executor) return true;
+    }
+    return false;
+  }
+};
+inline ThreadRole& CurrentThread() {
+  thread_local ThreadRole role;
+  return role;
+}
+
+/// FAILED_PRECONDITION where `function` would wait on this thread for what gRPC brings, and this thread is one that
+/// brings it.
+inline absl::Status MayBlock(std::string_view function, const ThreadRole& thread = CurrentThread()) {
+  if (!thread.serves_grpc) return absl::OkStatus();
+  return absl::FailedPreconditionError(Cat(
+      function,
+      " would wait for its own thread, which serves gRPC: co_await instead, use Then, or give the client an executor "
+      "whose work may block"));
+}
+
+/// Work that an executor was given. It is done once, by the executor or by who claims it before that: one who waits for
+/// it on a thread that the executor may be waiting for.
+class Job final : public RefCounted {
+ public:
+  /// OK, or why the executor does not do it; it then runs elsewhere.
+  using Work = absl::AnyInvocable<void(absl::Status taken)>;
+
+  Job(const Executor& executor, Work work) : executor_(executor), work_(std::move(work)) {}
+
+  /// Does it here unless that was begun; whether it did.
+  bool Claim() {
+    if (claimed_.exchange(true, std::memory_order_acq_rel)) return false;
+    Do(absl::OkStatus());
+    return true;
+  }
+  /// As the executor does. An executor that runs its work where it is handed over would go ever deeper where work hands
+  /// over work: beyond some depth it waits for the stack to unwind.
+  void RunByExecutor() {
+    if (ThreadRole& thread = CurrentThread(); thread.depth >= kDeepest) {
+      thread.deferred->push_back([self = Ref<Job>(this)] { self->Claim(); });
+    } else {
+      Claim();
+    }
+  }
+  /// What the executor had of it is gone. While it is being handed over that may be since the executor throws, which
+  /// tells more.
+  void Lose() {
+    lost_ = true;
+    if (!handing_) Refuse(Lost());
+  }
+  /// The executor has it, or has thrown.
+  void Handed(const absl::Status& taken) {
+    handing_ = false;
+    if (!taken.ok()) {
+      Refuse(taken);
+    } else if (lost_) {
+      Refuse(Lost());
+    }
+  }
+  /// The executor does not do it. Who says so may hold locks, hence another thread.
+  void Refuse(const absl::Status& why) {
+    if (claimed_.exchange(true, std::memory_order_acq_rel)) return;
+    const absl::Status handed = InvokeUser("ThreadPool::Run", [&] {
+      std::shared_ptr<Executor> pool = ThreadPool::Shared();
+      Executor& executor = *pool;
+      executor.Run([self = Ref<Job>(this), why, pool = std::move(pool)] { self->Do(why); });
+    });
+    if (!handed.ok()) Do(why);
+  }
+
+ private:
+  static constexpr int kDeepest = 32;
+
+  static absl::Status Lost() { return absl::InternalError("the executor lost work that it was given"); }
+  void Do(absl::Status taken) {
+    const Ref<Job> self(this);
+    ThreadRole& thread = CurrentThread();
+    const ThreadRole::Work here{&executor_, thread.work};
+    ThreadRole::Deferred deferred;
+    const bool outermost = thread.deferred == nullptr;
+    if (outermost) thread.deferred = &deferred;
+    thread.work = &here;
+    ++thread.depth;
+    // What is the user's is guarded where its end can be told; a coroutine of another library may throw all the same.
+    InvokeUser("work", [&] { std::exchange(work_, nullptr)(std::move(taken)); }).IgnoreError();
+    --thread.depth;
+    thread.work = here.outer;
+    if (!outermost) return;
+    while (!deferred.empty()) {
+      absl::AnyInvocable<void()> next = std::move(deferred.front());
+      deferred.pop_front();
+      next();
+    }
+    thread.deferred = nullptr;
+  }
+
+  const Executor& executor_;  // only compared
+  Work work_;
+  std::atomic<bool> claimed_{false};
+  std::atomic<bool> handing_{true};
+  std::atomic<bool> lost_{false};
+};
+
+/// Has `executor` do the job.
+inline void Hand(Executor& executor, const Ref<Job>& job) {
+  // What the executor has: gone without having been called, it was lost.
+  struct Ticket {
+    Ref<Job> job;
+    explicit Ticket(Ref<Job> given) : job(std::move(given)) {}
+    Ticket(Ticket&&) noexcept = default;
+    Ticket& operator=(Ticket&&) = delete;
+    ~Ticket() {
+      if (job) job->Lose();
+    }
+    void operator()() {
+      if (const Ref<Job> given = std::exchange(job, {})) given->RunByExecutor();
+    }
+  };
+  job->Handed(InvokeUser("Executor::Run", [&] { executor.Run(Ticket(job)); }));
+}
+/// Has `executor` do `work`, a function of absl::Status: OK, or why the executor has not taken it.
+template <class Work>
+void RunOn(Executor& executor, Work work) {
+  Hand(executor, MakeRef<Job>(executor, std::move(work)));
+}
+
+/// A thread that waits for the end of a coroutine. What is to go on meanwhile on an executor whose thread this is goes
+/// on here: the executor may have no other.
+class SyncWaiter final : public Executor, public std::enable_shared_from_this<SyncWaiter> {
+ public:
+  /// Of this thread, which is in the midst of the same work until Wait has returned.
+  SyncWaiter() : thread_(CurrentThread()) {}
+
+  const ThreadRole& thread() const { return thread_; }
+  /// Itself, where it does what `executor` should.
+  std::shared_ptr<Executor> InPlaceOf(const Executor& executor) {
+    return thread_.Runs(executor) ? shared_from_this() : nullptr;
+  }
+  void Run(absl::AnyInvocable<void()> work) override {
+    std::lock_guard lock(mutex_);
+    work_.push_back(std::move(work));
+    changed_.notify_one();
+  }
+  void End() {
+    std::lock_guard lock(mutex_);
+    ended_ = true;
+    changed_.notify_one();
+  }
+  void Wait() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [this] { return ended_ || !work_.empty(); });
+      if (ended_) return;
+      absl::AnyInvocable<void()> work = std::move(work_.front());
+      work_.pop_front();
+      lock.unlock();
+      work();
+      work = nullptr;  // what it holds ends without the lock
+      lock.lock();
+    }
+  }
+
+ private:
+  const ThreadRole thread_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<absl::AnyInvocable<void()>> work_;
+  bool ended_ = false;
+};
+
+/// The thread that waits for a coroutine, where its promise knows of one.
+template <class Promise>
+SyncWaiter* WaiterOf(std::coroutine_handle<Promise> coroutine) {
+  if constexpr (requires {
+                  { coroutine.promise().waiter() } -> std::convertible_to<SyncWaiter*>;
+                }) {
+    return coroutine.promise().waiter();
+  } else {
+    return nullptr;
+  }
+}
+
+/// Who waits until user code that runs on another thread has returned. Two who would wait for each other do not.
+class UserCodeWait {
+ public:
+  /// For what runs on `thread`: false, and nothing is to be waited for, where that waits for us.
+  explicit UserCodeWait(std::thread::id thread) {
+    Waits& waits = All();
+    std::lock_guard lock(waits.mutex);
+    const std::thread::id me = std::this_thread::get_id();
+    for (auto at = thread; may_ && at != std::thread::id();) {
+      may_ = at != me;
+      const auto next = waits.on.find(at);
+      at = next != waits.on.end() ? next->second : std::thread::id();
+    }
+    if (may_) waits.on.emplace(me, thread);
+  }
+  UserCodeWait(const UserCodeWait&) = delete;
+  UserCodeWait& operator=(const UserCodeWait&) = delete;
+  ~UserCodeWait() {
+    if (!may_) return;
+    Waits& waits = All();
+    std::lock_guard lock(waits.mutex);
+    waits.on.erase(std::this_thread::get_id());
+  }
+  bool may() const { return may_; }
+
+ private:
+  struct Waits {
+    std::mutex mutex;
+    std::map<std::thread::id, std::thread::id> on;
+  };
+  static Waits& All() {
+    static Waits* const waits = new Waits;  // never destroyed: futures may outlive static storage
+    return *waits;
+  }
+  bool may_ = true;
+};
+
+}  // namespace detail
 
 }  // namespace v0
 }  // namespace inferwire

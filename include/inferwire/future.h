@@ -14,11 +14,11 @@
 #include <condition_variable>
 #include <coroutine>
 #include <cstddef>
-#include <exception>
 #include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string_view>
 #include <thread>
 #include <tuple>
 #include <type_traits>
@@ -26,6 +26,7 @@
 #include <variant>
 #include <vector>
 
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/stop.h"
@@ -47,14 +48,76 @@ class FutureSource : public virtual RefCounted {
   virtual void CancelSource() = 0;
   /// Where continuations run. Asked for when there is one.
   virtual Executor& executor() = 0;
+  /// The same, which stays.
+  virtual std::shared_ptr<Executor> SharedExecutor() {
+    return std::shared_ptr<Executor>(std::make_shared<Ref<FutureSource>>(this), &executor());
+  }
   /// Whether the result takes work on the executor first.
   virtual bool NeedsExecutor() { return false; }
+  /// Whether that is one whose work this thread is in the midst of.
+  virtual bool Needs(const ThreadRole& thread) { return NeedsExecutor() && thread.Runs(executor()); }
   /// Whether what it waits for has come, and is being understood: no time counts against it any more.
   virtual bool Answered() { return false; }
   /// Whether memory of the caller's is in use until the result is there.
   virtual bool Lends() const { return false; }
   /// Returns when it is not in use any more.
   virtual void AwaitReturn() {}
+  /// This thread is to wait for the result: does what that takes of work that this thread's executor has not begun,
+  /// since all of its threads may be waiting.
+  virtual void Help() {}
+
+  // Sources may wait for sources, in rows of any length: hence no recursion.
+
+  /// What the result comes from, where that is another source's; nothing where it is there.
+  virtual Ref<FutureSource> WaitsFor() { return {}; }
+  /// Cancels what is its own, and gives what else is to be cancelled.
+  virtual Ref<FutureSource> CancelStep() {
+    CancelSource();
+    return {};
+  }
+  /// Nobody wants the result: nothing of its owner's runs or is read when this returns, apart from what it waits for,
+  /// which it gives to be abandoned likewise.
+  virtual Ref<FutureSource> AbandonStep() = 0;
+};
+
+/// The future of it is gone.
+inline void Abandon(Ref<FutureSource> source) {
+  while (source) source = source->AbandonStep();
+}
+
+/// Whether `which` holds for a source or for what it waits for.
+template <class Which>
+bool AnyOf(FutureSource& source, Which which) {
+  for (Ref<FutureSource> at(&source); at; at = at->WaitsFor()) {
+    if (which(*at)) return true;
+  }
+  return false;
+}
+inline bool Needs(FutureSource& source, const ThreadRole& thread) {
+  return AnyOf(source, [&](FutureSource& one) { return one.Needs(thread); });
+}
+inline bool Lends(FutureSource& source) {
+  return AnyOf(source, [](FutureSource& one) { return one.Lends(); });
+}
+inline void Help(FutureSource& source) {
+  if (CurrentThread().work == nullptr) return;
+  AnyOf(source, [](FutureSource& one) {
+    one.Help();
+    return false;
+  });
+}
+
+template <class T>
+class FutureState;
+
+/// Who takes the result of another state for its own.
+template <class T>
+class Follower : public virtual RefCounted {
+ public:
+  /// Its result is to be that of `inner`.
+  virtual void Follow(Ref<FutureState<T>> inner) = 0;
+  /// That is there.
+  virtual void Arrived(const Ref<FutureState<T>>& inner) = 0;
 };
 
 /// What a future and its source share. The source calls Set once; whoever waits is told.
@@ -64,11 +127,11 @@ class FutureState : public FutureSource {
   FutureState() = default;
   explicit FutureState(absl::StatusOr<T> result) : result_(std::move(result)) {}
 
-  /// The future is gone: nothing of its owner's may run or be read when this returns.
-  virtual void Abandon() {
+  Ref<FutureSource> AbandonStep() override {
     Forget();
     this->CancelSource();
     this->AwaitReturn();
+    return {};
   }
 
   /// Whether its source is in the process that forked this one. Nothing else is to be done with it then but to take a
@@ -76,29 +139,25 @@ class FutureState : public FutureSource {
   bool foreign() const { return origin_.foreign(); }
 
   /// FAILED_PRECONDITION where the thread that would wait is one that the result needs.
-  absl::Status MayBlock() {
+  absl::Status MayBlock(std::string_view function, const ThreadRole& thread = CurrentThread()) {
     if (foreign()) return ForkedError();
-    const ThreadRole& thread = CurrentThread();
-    if (thread.serves_grpc) {
-      return absl::FailedPreconditionError(
-          "Get would wait for its own thread, which serves gRPC: co_await the future, use Then, or give the client an "
-          "executor whose work may block");
-    }
-    if (thread.executor != nullptr && NeedsExecutor() && thread.executor == &executor()) {
-      return absl::FailedPreconditionError(
-          "Get in a continuation would wait for the executor that runs it, and may do so for good: co_await the "
-          "future, or return it from Then");
-    }
-    return absl::OkStatus();
+    if (absl::Status may = detail::MayBlock(function, thread); !may.ok()) return may;
+    if (!detail::Needs(*this, thread)) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        Cat(function,
+            " in a continuation would wait for the executor that runs it, and may do so for good: co_await the future, "
+            "or return it from Then"));
   }
 
-  void Set(absl::StatusOr<T> result) {
+  void Set(absl::StatusOr<T>&& result) {
     const Ref<FutureState> self(this);  // who waits may drop the future as soon as the lock is open
     std::unique_lock lock(mutex_);
-    result_.emplace(std::move(result));
+    Put(std::move(result));
+    const Ref<Follower<T>> follower = std::exchange(follower_, {});
     const bool dispatch = continuation_ != nullptr;
     lock.unlock();        // first, or who wakes would wait again
     ready_.notify_all();  // also beside a continuation: whose owner goes may wait for what was lent
+    if (follower) follower->Arrived(self);
     if (dispatch) Dispatch();
   }
 
@@ -129,14 +188,31 @@ class FutureState : public FutureSource {
   }
 
   /// Calls `continuation` once the result is there: on the executor, or, if `in_place`, wherever that is known; false,
-  /// and nothing kept, if it is there already.
+  /// and nothing kept, if it is there already. Where the executor does not take it, that is the result, and the
+  /// continuation is called elsewhere.
   bool OnReady(absl::AnyInvocable<void()> continuation, bool in_place) {
-    if (foreign()) return false;
+    return OnReady(std::move(continuation), in_place, nullptr);
+  }
+  /// On `elsewhere` in place of the executor, which is kept.
+  bool OnReady(absl::AnyInvocable<void()> continuation, std::shared_ptr<Executor> elsewhere) {
+    return OnReady(std::move(continuation), /*in_place=*/false, std::move(elsewhere));
+  }
+  /// In a continuation: whether it is called elsewhere since the executor has not taken it.
+  bool refused() const { return refused_; }
+
+  /// What became of GiveTo.
+  enum class Given {
+    kReady,     ///< nothing: the result is there to be taken
+    kKept,      ///< the follower is told, and kept until then
+    kPassedOn,  ///< nothing: the result is only that of `inner`, which is to be asked in this one's place
+  };
+  /// The result is to be that of `follower`, and nobody else's. Called with the follower's lock, so that these are
+  /// taken from the outside in.
+  virtual Given GiveTo(Ref<Follower<T>> follower, Ref<FutureState>& /*inner*/) {
     std::lock_guard lock(mutex_);
-    if (result_.has_value()) return false;
-    in_place_ = in_place;
-    continuation_ = std::move(continuation);
-    return true;
+    if (result_.has_value()) return Given::kReady;
+    std::swap(follower_, follower);  // the former ends without the lock
+    return Given::kKept;
   }
   void Forget() {
     std::unique_lock lock(mutex_);
@@ -144,28 +220,52 @@ class FutureState : public FutureSource {
     lock.unlock();  // what it holds may end here, and come back
   }
 
+ protected:
+  std::mutex mutex_;
+  std::optional<absl::StatusOr<T>> result_;
+  Ref<Follower<T>> follower_;
+
  private:
+  bool OnReady(absl::AnyInvocable<void()> continuation, bool in_place, std::shared_ptr<Executor> elsewhere) {
+    if (foreign()) return false;
+    std::lock_guard lock(mutex_);
+    if (result_.has_value()) return false;
+    in_place_ = in_place;
+    elsewhere_ = std::move(elsewhere);
+    continuation_ = std::move(continuation);
+    return true;
+  }
+  void Put(absl::StatusOr<T>&& result) {
+    if constexpr (std::is_nothrow_move_constructible_v<T>) {
+      result_.emplace(std::move(result));
+    } else {
+      absl::Status put = InvokeUser("the move of a result", [&] { result_.emplace(std::move(result)); });
+      if (!put.ok()) result_.emplace(std::move(put));
+    }
+  }
   // The continuation stays until the executor comes to it, so that one forgotten meanwhile does not run.
   void Dispatch() {
-    const auto run = [self = Ref<FutureState>(this)] {
+    auto run = [self = Ref<FutureState>(this)](absl::Status taken) {
       std::unique_lock lock(self->mutex_);
       absl::AnyInvocable<void()> continuation = std::exchange(self->continuation_, nullptr);
+      if (!taken.ok()) {
+        self->refused_ = true;
+        self->result_.emplace(std::move(taken));
+      }
       lock.unlock();
       if (continuation) continuation();
     };
-    if (in_place_) {
-      run();
-    } else {
-      RunOn(executor(), run);
-    }
+    if (in_place_) return run(absl::OkStatus());
+    const std::shared_ptr<Executor> elsewhere = std::move(elsewhere_);
+    RunOn(elsewhere != nullptr ? *elsewhere : executor(), std::move(run));
   }
 
   const OfOneProcess origin_;
-  std::mutex mutex_;
   std::condition_variable ready_;
-  std::optional<absl::StatusOr<T>> result_;
   absl::AnyInvocable<void()> continuation_;
+  std::shared_ptr<Executor> elsewhere_;
   bool in_place_ = false;
+  bool refused_ = false;
 };
 
 /// What a continuation's return type makes of the future: T for T, StatusOr<T> and Future<T>; monostate for void and
@@ -196,33 +296,6 @@ inline constexpr bool kIsFuture = false;
 template <class T>
 inline constexpr bool kIsFuture<Future<T>> = true;
 
-/// INTERNAL with the text of the exception that is being handled.
-inline absl::Status CaughtError(const char* where) {
-#ifdef __cpp_exceptions
-  try {
-    throw;
-  } catch (const std::exception& error) {
-    return absl::InternalError(detail::Cat("exception in ", where, ": ", error.what()));
-  } catch (...) {
-  }
-#endif
-  return absl::InternalError(detail::Cat("exception in ", where));
-}
-
-/// Runs user code; an exception becomes INTERNAL with its text.
-template <class T, class Fn>
-absl::StatusOr<T> Guard(Fn&& fn) {
-#ifdef __cpp_exceptions
-  try {
-    return std::forward<Fn>(fn)();
-  } catch (...) {
-    return CaughtError("a continuation");
-  }
-#else
-  return std::forward<Fn>(fn)();
-#endif
-}
-
 }  // namespace detail
 
 /// The result of an asynchronous call: an absl::StatusOr<T> that comes once. Move-only; used by one thread at a time.
@@ -248,18 +321,24 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   bool valid() const { return static_cast<bool>(state_); }
   /// Whether Get would not block.
   bool Ready() const { return state_ && state_->Ready(); }
-  /// Waits for at most `timeout`; whether the result is there.
-  bool Wait(absl::Duration timeout) const { return state_ && state_->Wait(timeout); }
+  /// Waits for at most `timeout`; whether the result is there. False at once where Get would not wait.
+  bool Wait(absl::Duration timeout) const {
+    if (!state_ || state_->Ready()) return Ready();
+    if (timeout <= absl::ZeroDuration() || !state_->MayBlock("Wait").ok()) return false;
+    detail::Help(*state_);
+    return state_->Wait(timeout);
+  }
   /// Waits for the result. FAILED_PRECONDITION if there is none to come; or if it is not there yet and the thread is
   /// one that it needs: in a continuation on the same executor, or where InlineExecutor runs it. The call is cancelled
   /// then.
   absl::StatusOr<T> Get() && {
     if (!state_) return absl::FailedPreconditionError("the future is empty: its result was taken or moved away");
     if (!state_->Ready()) {
-      if (absl::Status may = state_->MayBlock(); !may.ok()) {
+      if (absl::Status may = state_->MayBlock("Get"); !may.ok()) {
         Drop();
         return may;
       }
+      detail::Help(*state_);
     }
     const detail::Ref<detail::FutureState<T>> state = std::exchange(state_, {});
     state->Wait(absl::InfiniteDuration());
@@ -316,23 +395,35 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   struct Awaiter {
     Future future;
     detail::OnStop<CancelOnStop> on_stop;
+    absl::Status refused;
     explicit Awaiter(detail::Ref<detail::FutureState<T>> state) : future(std::move(state)) {}
     bool await_ready() const { return !future.valid() || future.Ready(); }
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> handle) {
       // The state may be all that is left of us once the continuation is registered.
       const detail::Ref<detail::FutureState<T>> state = future.state_;
+      std::shared_ptr<Executor> elsewhere;
+      if (detail::SyncWaiter* const waiter = detail::WaiterOf(handle)) {
+        refused = state->MayBlock("SyncWait", waiter->thread());
+        if (!refused.ok()) return false;
+        detail::Help(*state);
+        elsewhere = waiter->InPlaceOf(state->executor());
+      }
       on_stop.Arm(handle, CancelOnStop{state.get()});
-      return state->OnReady([handle] { handle.resume(); }, /*in_place=*/false);
+      return state->OnReady([handle] { handle.resume(); }, std::move(elsewhere));
     }
     absl::StatusOr<T> await_resume() {
       on_stop.Disarm();
+      if (!refused.ok()) {
+        future.Drop();
+        return refused;
+      }
       return std::move(future).Get();
     }
   };
 
   void Drop() {
-    if (state_ && !state_->foreign()) return std::exchange(state_, {})->Abandon();
+    if (state_ && !state_->foreign()) return detail::Abandon(std::exchange(state_, {}));
     state_ = {};
   }
 
@@ -364,87 +455,159 @@ class ReadyState final : public FutureState<T> {
   Executor& executor() override { return AnyThread(); }
 };
 
+/// A state whose result may be that of another one: of the future that a continuation returns. In a loop by Then, where
+/// each turn returns the future of the next, the first of them follows whichever is the latest, and those in between
+/// step out of the way.
+template <class U>
+class FollowingState : public FutureState<U>, public Follower<U> {
+ public:
+  using typename FutureState<U>::Given;
+
+  void Follow(Ref<FutureState<U>> inner) override {
+    std::unique_lock lock(this->mutex_);
+    if (const Ref<Follower<U>> outer = std::exchange(this->follower_, {})) {
+      lock.unlock();
+      return outer->Follow(std::move(inner));
+    }
+    auto given = Given::kPassedOn;
+    while (given == Given::kPassedOn) {
+      const Ref<FutureState<U>> asked = inner;
+      given = asked->GiveTo(Ref<Follower<U>>(this), inner);
+    }
+    if (given == Given::kReady) {
+      lock.unlock();
+      return this->Set(inner->Take());
+    }
+    Ref<FutureState<U>> former = std::exchange(inner_, inner);
+    const bool cancelled = cancelled_;
+    lock.unlock();
+    former = {};
+    if (cancelled) inner->CancelSource();
+  }
+  void Arrived(const Ref<FutureState<U>>& inner) override {
+    {
+      std::lock_guard lock(this->mutex_);
+      if (inner_.get() != inner.get()) return;  // who took this one's place asks for it
+      inner_ = {};
+    }
+    this->Set(inner->Take());
+  }
+  Given GiveTo(Ref<Follower<U>> follower, Ref<FutureState<U>>& inner) override {
+    std::lock_guard lock(this->mutex_);
+    if (this->result_.has_value()) return Given::kReady;
+    std::swap(this->follower_, follower);
+    if (!inner_) return Given::kKept;
+    inner = std::exchange(inner_, {});
+    return Given::kPassedOn;
+  }
+
+ protected:
+  Ref<FutureState<U>> inner_;  // until it is done
+  bool cancelled_ = false;     // under the lock
+};
+
 /// The state of `upstream.Then(fn)`.
 template <class T, class Fn, class U>
-class ThenState final : public FutureState<U> {
+class ThenState final : public FollowingState<U> {
  public:
   ThenState(Ref<FutureState<T>> upstream, std::shared_ptr<Executor> executor, Fn fn)
-      : upstream_(std::move(upstream)), given_executor_(std::move(executor)), fn_(std::move(fn)) {}
+      : upstream_(std::move(upstream)), executor_(std::move(executor)), fn_(std::make_unique<Fn>(std::move(fn))) {}
 
   /// `executor`: null for that of `upstream`.
   static Future<U> Chain(Ref<FutureState<T>> upstream, std::shared_ptr<Executor> executor, Fn fn) {
     const bool in_place = executor != nullptr;
+    if (!in_place) executor = upstream->SharedExecutor();
     Ref<ThenState> state = MakeRef<ThenState>(upstream, std::move(executor), std::move(fn));
-    const auto run = [state] { state->Run(); };
-    const auto hop = [state] { RunOn(state->executor(), [state] { state->Run(); }); };
+    const auto run = [state] { state->Run(absl::OkStatus()); };
+    const auto hop = [state] {
+      RunOn(state->executor(), [state](absl::Status taken) { state->Run(std::move(taken)); });
+    };
     if (!(in_place ? upstream->OnReady(hop, true) : upstream->OnReady(run, false))) hop();
     return Future<U>(std::move(state));
   }
 
   void CancelSource() override {
-    std::unique_lock lock(mutex_);
-    const Ref<FutureState<T>> upstream = upstream_;
-    const Ref<FutureState<U>> inner = inner_;
-    cancelled_ = true;
-    lock.unlock();
-    if (upstream) upstream->CancelSource();
-    if (inner) inner->CancelSource();
+    for (Ref<FutureSource> at = CancelStep(); at;) at = at->CancelStep();
   }
-  Executor& executor() override { return given_executor_ ? *given_executor_ : source_->executor(); }
+  Ref<FutureSource> CancelStep() override {
+    {
+      std::lock_guard lock(this->mutex_);
+      this->cancelled_ = true;
+    }
+    return WaitsFor();
+  }
+  Ref<FutureSource> WaitsFor() override {
+    std::lock_guard lock(this->mutex_);
+    if (this->inner_) return this->inner_;
+    return upstream_;
+  }
+  Executor& executor() override { return *executor_; }
+  std::shared_ptr<Executor> SharedExecutor() override { return executor_; }
   bool NeedsExecutor() override { return true; }
   bool Answered() override {
     if constexpr (kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>>) {
-      std::unique_lock lock(mutex_);
-      const Ref<FutureState<U>> inner = inner_;
+      std::unique_lock lock(this->mutex_);
+      const Ref<FutureState<U>> inner = this->inner_;
       lock.unlock();
       return inner && inner->Answered();
     } else {
-      return source_->Answered();
+      const Ref<FutureSource> upstream = WaitsFor();
+      return !upstream || upstream->Answered();
     }
   }
   /// A future that the continuation is to return may.
-  bool Lends() const override { return kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>> || source_->Lends(); }
-  void AwaitReturn() override {
-    source_->AwaitReturn();
-    std::unique_lock lock(mutex_);
-    const Ref<FutureState<U>> inner = inner_;
-    lock.unlock();
-    if (inner) inner->AwaitReturn();
-  }
-
-  void Abandon() override {
+  bool Lends() const override { return kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>>; }
+  Ref<FutureSource> AbandonStep() override {
     FutureState<U>::Forget();
-    std::unique_lock lock(mutex_);
-    abandoned_ = true;
-    [[maybe_unused]] const std::optional<Fn> unused =
-        std::exchange(fn_, std::nullopt);  // ends here, not after its owner
-    // A continuation that drops its own future must not wait for itself.
-    if (running_ != std::this_thread::get_id()) idle_.wait(lock, [this] { return running_ == std::thread::id(); });
-    lock.unlock();
-    CancelSource();
-    AwaitReturn();
+    std::unique_ptr<Fn> unused;
+    std::unique_lock lock(this->mutex_);
+    this->cancelled_ = abandoned_ = true;
+    unused = std::move(fn_);
+    // A continuation that drops its own future must not wait for itself, nor two that drop each other's.
+    if (running_ != std::thread::id() && running_ != std::this_thread::get_id()) {
+      const UserCodeWait wait(running_);
+      if (wait.may()) idle_.wait(lock, [this] { return running_ == std::thread::id(); });
+    }
+    while (const Ref<FutureState<U>> inner = std::exchange(this->inner_, {})) {
+      lock.unlock();
+      detail::Abandon(inner);  // meanwhile another may have come in its place
+      lock.lock();
+    }
+    return std::exchange(upstream_, {});
   }
 
  private:
-  void Run() {
-    std::unique_lock lock(mutex_);
+  void Run(absl::Status taken) {
+    std::unique_lock lock(this->mutex_);
     const Ref<FutureState<T>> upstream = std::exchange(upstream_, {});
-    std::optional<Fn> fn = std::exchange(fn_, std::nullopt);
-    if (abandoned_ || !fn.has_value()) return;
+    std::unique_ptr<Fn> fn = std::move(fn_);
+    if (abandoned_ || fn == nullptr) return;
     running_ = std::this_thread::get_id();
     lock.unlock();
-    using R = std::invoke_result_t<Fn, absl::StatusOr<T>>;
-    if constexpr (kIsFuture<R>) {
-      absl::StatusOr<R> inner = Guard<R>([&]() -> absl::StatusOr<R> { return (*std::move(fn))(upstream->Take()); });
-      fn.reset();
+    if (upstream->refused()) taken = upstream->Take().status();
+    if (!taken.ok()) {
+      fn = nullptr;
       Leave();
-      if (inner.ok()) {
+      return this->Set(std::move(taken));
+    }
+    using R = std::invoke_result_t<Fn, absl::StatusOr<T>>;
+    static constexpr std::string_view kName = "a continuation";
+    if constexpr (kIsFuture<R>) {
+      absl::StatusOr<R> inner = InvokeUser(kName, [&] { return (*std::move(fn))(upstream->Take()); });
+      fn = nullptr;
+      lock.lock();
+      const bool wanted = !abandoned_;
+      lock.unlock();
+      if (!inner.ok()) {
+        this->Set(inner.status());
+      } else if (wanted) {
         Follow(FutureAccess::Release(*std::move(inner)));
       } else {
-        this->Set(inner.status());
+        inner = R();  // dropped
       }
+      Leave();  // behind, since who drops this waits for what it returned, too
     } else {
-      absl::StatusOr<U> result = Guard<U>([&]() -> absl::StatusOr<U> {
+      absl::StatusOr<U> result = InvokeUser(kName, [&]() -> absl::StatusOr<U> {
         if constexpr (std::is_void_v<R>) {
           (*std::move(fn))(upstream->Take());
           return U();
@@ -455,41 +618,26 @@ class ThenState final : public FutureState<U> {
           return (*std::move(fn))(upstream->Take());
         }
       });
-      fn.reset();
+      fn = nullptr;
       Leave();
       this->Set(std::move(result));
     }
   }
   void Leave() {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(this->mutex_);
     running_ = std::thread::id();
     idle_.notify_all();
   }
-  void Follow(Ref<FutureState<U>> inner) {
+  void Follow(Ref<FutureState<U>> inner) override {
     if (!inner) return this->Set(absl::FailedPreconditionError("the continuation returned an empty future"));
-    std::unique_lock lock(mutex_);
-    inner_ = inner;
-    const bool cancelled = cancelled_ || abandoned_;
-    lock.unlock();
-    const auto finish = [self = Ref<ThenState>(this), inner] {
-      std::unique_lock guard(self->mutex_);
-      self->inner_ = {};
-      guard.unlock();
-      self->Set(inner->Take());
-    };
-    if (!inner->OnReady(finish, /*in_place=*/true)) return finish();
-    if (cancelled) inner->CancelSource();
+    FollowingState<U>::Follow(std::move(inner));
   }
 
-  std::mutex mutex_;
   std::condition_variable idle_;
   Ref<FutureState<T>> upstream_;  // until it is done
-  const Ref<FutureState<T>> source_ = upstream_;
-  const std::shared_ptr<Executor> given_executor_;
-  Ref<FutureState<U>> inner_;  // the future that `fn` returned, until it is done
-  std::optional<Fn> fn_;
+  const std::shared_ptr<Executor> executor_;
+  std::unique_ptr<Fn> fn_;
   std::thread::id running_;
-  bool cancelled_ = false;
   bool abandoned_ = false;
 };
 
@@ -528,16 +676,21 @@ class AllState final : public FutureState<Out> {
     std::lock_guard lock(mutex_);
     return sources_.empty() ? AnyThread() : sources_.back()->executor();
   }
-  bool NeedsExecutor() override {
+  bool Needs(const ThreadRole& thread) override {
     const auto sources = Sources();
-    return std::any_of(sources.begin(), sources.end(), [](const auto& source) { return source->NeedsExecutor(); });
+    return std::any_of(sources.begin(), sources.end(), [&](const auto& one) { return detail::Needs(*one, thread); });
   }
   bool Lends() const override {
     const auto sources = Sources();
-    return std::any_of(sources.begin(), sources.end(), [](const auto& source) { return source->Lends(); });
+    return std::any_of(sources.begin(), sources.end(), [](const auto& one) { return detail::Lends(*one); });
   }
-  void AwaitReturn() override {
-    for (const Ref<FutureSource>& source : Sources()) source->AwaitReturn();
+  void Help() override {
+    for (const Ref<FutureSource>& source : Sources()) detail::Help(*source);
+  }
+  Ref<FutureSource> AbandonStep() override {
+    this->Forget();
+    for (const Ref<FutureSource>& source : Sources()) detail::Abandon(source);
+    return {};
   }
 
  private:
@@ -559,7 +712,7 @@ class AnyState final : public FutureState<std::pair<std::size_t, absl::StatusOr<
 
   explicit AnyState(std::vector<Ref<FutureState<T>>> sources)
       : sources_(std::move(sources)),
-        lends_(std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->Lends(); })),
+        lends_(std::any_of(sources_.begin(), sources_.end(), [](const auto& one) { return detail::Lends(*one); })),
         left_(sources_.size()) {}
 
   void Begin() {
@@ -572,12 +725,17 @@ class AnyState final : public FutureState<std::pair<std::size_t, absl::StatusOr<
     for (const Ref<FutureState<T>>& source : sources_) source->CancelSource();
   }
   Executor& executor() override { return sources_.front()->executor(); }
-  bool NeedsExecutor() override {
-    return std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->NeedsExecutor(); });
+  bool Needs(const ThreadRole& thread) override {
+    return std::any_of(sources_.begin(), sources_.end(), [&](const auto& one) { return detail::Needs(*one, thread); });
   }
   bool Lends() const override { return lends_; }
-  void AwaitReturn() override {
-    for (const Ref<FutureState<T>>& source : sources_) source->AwaitReturn();
+  void Help() override {
+    for (const Ref<FutureState<T>>& source : sources_) detail::Help(*source);
+  }
+  Ref<FutureSource> AbandonStep() override {
+    this->Forget();
+    for (const Ref<FutureState<T>>& source : sources_) detail::Abandon(source);
+    return {};
   }
 
  private:

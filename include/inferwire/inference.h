@@ -14,6 +14,7 @@
 
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/model.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/sequence.h"
@@ -78,7 +79,7 @@ class InferenceClient {
   {
     auto reply = client_.Call<typename C::ServerMetadata>({}, std::move(options));
     if (!reply.ok()) return reply.status();
-    return C::Decode(*std::move(reply));
+    return detail::InvokeUser("the contract's Decode", [&] { return C::Decode(*std::move(reply)); });
   }
   /// Asks the server what it is. FAILED_PRECONDITION where it says that it speaks another dialect, whose messages would
   /// be misread; naming the contract to use.
@@ -86,7 +87,8 @@ class InferenceClient {
     requires KnowsServers<C>
   {
     const absl::StatusOr<ServerMetadata> server = Metadata(std::move(options));
-    return server.ok() ? C::CheckServer(*server) : server.status();
+    if (!server.ok()) return server.status();
+    return detail::InvokeUser("the contract's CheckServer", [&] { return C::CheckServer(*server); });
   }
 
   const Client& client() const { return client_; }

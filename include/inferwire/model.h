@@ -26,6 +26,7 @@
 #include "inferwire/channel/health.h"
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
@@ -56,11 +57,11 @@ inline std::string UserId(std::string_view wire) {
 template <class C, class Response>
 absl::StatusOr<InferResult> DecodeAs(wire::Reply&& reply) {
   if constexpr (std::is_same_v<Response, typename C::Infer::Response> && DecodesBytes<C>) {
-    return C::Decode(std::move(reply));
+    return InvokeUser("the contract's Decode", [&] { return C::Decode(std::move(reply)); });
   } else {
     Response response;
     if (absl::Status status = wire::DecodeInto(std::move(reply), response); !status.ok()) return status;
-    return C::Decode(std::move(response));
+    return InvokeUser("the contract's Decode", [&] { return C::Decode(std::move(response)); });
   }
 }
 inline absl::Status Keep(absl::StatusOr<InferResult> result, InferResult& out) {
@@ -84,7 +85,9 @@ absl::Status DecodeResult(wire::Reply&& reply, InferResult& out) {
 /// The same from C::ModelStreamInfer. `Shared`: on a stream where the id is WireId's.
 template <class C, bool Shared>
 absl::Status DecodeStreamed(wire::Reply&& reply, InferResult& out) {
-  if (absl::Status status = Keep(C::DecodeStreamed(std::move(reply)), out); !status.ok()) return status;
+  absl::StatusOr<InferResult> result =
+      InvokeUser("the contract's DecodeStreamed", [&] { return C::DecodeStreamed(std::move(reply)); });
+  if (absl::Status status = Keep(std::move(result), out); !status.ok()) return status;
   if (Shared) out.set_id(UserId(out.id()));
   return absl::OkStatus();
 }
@@ -118,10 +121,11 @@ bool IsReady(wire::Reply&& reply) {
 template <class C>
 absl::StatusOr<wire::Payload> EncodeRequest(const InferRequest& request) {
   if (absl::Status status = request.Validate(); !status.ok()) return status;
+  const auto encode = [&] { return InvokeUser("the contract's Encode", [&] { return C::Encode(request); }); };
   if constexpr (EncodesBytes<C>) {
-    return C::Encode(request);
+    return encode();
   } else {
-    absl::StatusOr<typename C::Infer::Request> message = C::Encode(request);
+    absl::StatusOr<typename C::Infer::Request> message = encode();
     if (!message.ok()) return message.status();
     return wire::Encode(*message);
   }
@@ -131,7 +135,8 @@ template <class C>
 absl::Status DecodeMetadata(wire::Reply&& reply, ModelMetadata& out) {
   typename C::ModelMetadata::Response response;
   if (absl::Status status = wire::DecodeInto(std::move(reply), response); !status.ok()) return status;
-  absl::StatusOr<ModelMetadata> metadata = C::Decode(std::move(response));
+  absl::StatusOr<ModelMetadata> metadata =
+      InvokeUser("the contract's Decode", [&] { return C::Decode(std::move(response)); });
   if (!metadata.ok()) return metadata.status();
   out = *std::move(metadata);
   return absl::OkStatus();
@@ -144,7 +149,7 @@ constexpr bool ChecksByDefault() {
 
 template <class C>
 absl::StatusOr<engine::Label> ReadLabel(wire::Reply& reply) {
-  return C::template ReadLabel<engine::Label>(reply);
+  return InvokeUser("the contract's ReadLabel", [&] { return C::template ReadLabel<engine::Label>(reply); });
 }
 template <class C>
 Ref<engine::Carrier> ShareStreams(const Client& client, bool once = false) {
@@ -375,10 +380,11 @@ class Model {
   Client::Raw Shared(InferRequest& request, const detail::Ref<engine::Carrier>& carrier) const
     requires SharesStreams<C>
   {
-    C::AskForEnd(request);
+    const absl::Status asked = detail::InvokeUser("the contract's AskForEnd", [&] { C::AskForEnd(request); });
     std::string id = detail::WireId(request.id());
     request.set_id(id);
     absl::StatusOr<wire::Payload> payload = Encode(request);
+    if (!asked.ok()) payload = asked;
     if (payload.ok()) *payload = wire::Owned(*std::move(payload));
     return {C::ModelStreamInfer::path(),
             std::move(payload),

@@ -14,6 +14,7 @@
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/stop.h"
 #include "inferwire/engine/stream.h"
+#include "inferwire/executor.h"
 #include "inferwire/response_stream.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/protobuf.h"
@@ -39,7 +40,7 @@ class WriteAwaiter {
     state_ = call_->TryWrite(*payload_);
     if (state_ != State::kWait) return false;
     suspended_ = true;  // before: afterwards the coroutine may run elsewhere already
-    return call_->OnWritable([handle] { handle.resume(); });
+    return call_->OnWritable([handle] { handle.resume(); }, detail::WaiterOf(handle));
   }
   absl::Status await_resume() {
     on_stop_.Disarm();

@@ -15,6 +15,7 @@
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/stop.h"
 #include "inferwire/engine/stream.h"
+#include "inferwire/executor.h"
 #include "inferwire/stats.h"
 #include "inferwire/status.h"
 #include "inferwire/wire/message.h"
@@ -97,7 +98,7 @@ class MessageRange {
       state_ = range_.call_->TryRead(&reply_);
       if (state_ != State::kWait) return false;
       suspended_ = true;  // before: afterwards the coroutine may run elsewhere already
-      return range_.call_->OnReadable([handle] { handle.resume(); });
+      return range_.call_->OnReadable([handle] { handle.resume(); }, detail::WaiterOf(handle));
     }
     std::optional<T> await_resume() {
       on_stop_.Disarm();

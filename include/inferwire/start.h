@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/executor.h"
 #include "inferwire/future.h"
@@ -32,8 +33,12 @@ class TaskState final : public FutureState<typename Flatten<T>::Type>, public Ro
       : executor_(std::move(executor)), root_(Drive(std::move(task), result_)) {}
 
   void Start() {
-    RunOn(*executor_, [self = Ref<TaskState>(this)] {
+    RunOn(*executor_, [self = Ref<TaskState>(this)](absl::Status taken) {
       self->self_ = self;
+      if (!taken.ok()) {
+        self->error_ = std::move(taken);
+        return self->Ended();
+      }
       if (self->stop_.stop_requested()) {
         self->error_ = absl::CancelledError("the task was cancelled before it began");
         return self->Ended();
@@ -47,7 +52,7 @@ class TaskState final : public FutureState<typename Flatten<T>::Type>, public Ro
   bool NeedsExecutor() override { return true; }
 
  private:
-  void Threw() noexcept override { error_ = CaughtError("a task"); }
+  void Threw() noexcept override { error_ = Thrown("a task"); }
   void Ended() noexcept override {
     const Ref<TaskState> self = std::exchange(self_, {});
     root_.reset();  // what the task held ends before its result is seen

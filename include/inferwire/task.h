@@ -5,11 +5,10 @@
 #define INFERWIRE_TASK_H_
 
 #include <atomic>
-#include <condition_variable>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
-#include <mutex>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <tuple>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include "inferwire/detail/stop.h"
+#include "inferwire/executor.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -48,15 +48,17 @@ class TaskPromiseBase {
   }
   void unhandled_exception() noexcept { exception_ = std::current_exception(); }
 
-  /// Runs the task until it first waits, on behalf of `caller`, whose stop token it inherits; whether `caller` is to be
-  /// suspended for it.
-  bool Run(std::coroutine_handle<> self, std::coroutine_handle<> caller, std::stop_token stop) {
+  /// Runs the task until it first waits, on behalf of `caller`, whose stop token it inherits, and the thread that waits
+  /// for it; whether `caller` is to be suspended for it.
+  bool Run(std::coroutine_handle<> self, std::coroutine_handle<> caller, std::stop_token stop, SyncWaiter* waiter) {
     continuation_ = caller;
     stop_ = std::move(stop);
+    waiter_ = waiter;
     self.resume();
     return !second_.exchange(true, std::memory_order_acq_rel);
   }
   const std::stop_token& stop_token() const noexcept { return stop_; }
+  SyncWaiter* waiter() const noexcept { return waiter_; }
 
  protected:
   void Rethrow() const {
@@ -68,6 +70,7 @@ class TaskPromiseBase {
  private:
   std::coroutine_handle<> continuation_;
   std::stop_token stop_;
+  SyncWaiter* waiter_ = nullptr;
   std::atomic<bool> second_{false};
   std::exception_ptr exception_;
 };
@@ -131,7 +134,7 @@ class [[nodiscard("a task does nothing until it is awaited")]] Task {
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> caller) {
-      return handle.promise().Run(handle, caller, detail::StopTokenOf(caller));
+      return handle.promise().Run(handle, caller, detail::StopTokenOf(caller), detail::WaiterOf(caller));
     }
     T await_resume() { return handle.promise().Result(); }
   };
@@ -200,10 +203,12 @@ class Root {
     void return_void() noexcept {}
     void unhandled_exception() noexcept { owner_->Threw(); }
     const std::stop_token& stop_token() const noexcept { return stop_; }
+    SyncWaiter* waiter() const noexcept { return waiter_; }
 
    private:
     friend class Root;
     RootOwner* owner_ = nullptr;
+    SyncWaiter* waiter_ = nullptr;
     std::stop_token stop_;
   };
 
@@ -216,9 +221,11 @@ class Root {
     if (handle_) handle_.destroy();
   }
 
-  /// Runs it on this thread until it first waits, which may be its end. Once.
-  void Start(RootOwner& owner, std::stop_token stop) {
+  /// Runs it on this thread until it first waits, which may be its end. Once. `waiter`: who waits for the end, which
+  /// stays until then.
+  void Start(RootOwner& owner, std::stop_token stop, SyncWaiter* waiter = nullptr) {
     handle_.promise().owner_ = &owner;
+    handle_.promise().waiter_ = waiter;
     handle_.promise().stop_ = std::move(stop);
     handle_.resume();
   }
@@ -248,23 +255,20 @@ class BlockedThread final : public RootOwner {
  public:
   void Threw() noexcept override { exception_ = std::current_exception(); }
   void Ended() noexcept override {
-    // The thread destroys everything as soon as the lock is released.
-    std::lock_guard lock(mutex_);
-    done_ = true;
-    ended_.notify_one();
+    // The thread destroys everything else as soon as it knows.
+    const std::shared_ptr<SyncWaiter> waiter = waiter_;
+    waiter->End();
   }
+  SyncWaiter* waiter() const { return waiter_.get(); }
   void Wait() {
-    std::unique_lock lock(mutex_);
-    ended_.wait(lock, [this] { return done_; });
+    waiter_->Wait();
 #ifdef __cpp_exceptions
     if (exception_) std::rethrow_exception(exception_);
 #endif
   }
 
  private:
-  std::mutex mutex_;
-  std::condition_variable ended_;
-  bool done_ = false;
+  const std::shared_ptr<SyncWaiter> waiter_ = std::make_shared<SyncWaiter>();
   std::exception_ptr exception_;
 };
 
@@ -279,7 +283,7 @@ class Group final : public RootOwner {
     continuation_ = caller;
     left_.store(roots_.size() + 1, std::memory_order_relaxed);  // and one for this loop
     on_stop_.Arm(caller, StopAll{*this});
-    for (Root& root : roots_) root.Start(*this, stop_.get_token());
+    for (Root& root : roots_) root.Start(*this, stop_.get_token(), WaiterOf(caller));
     return !Last();
   }
   void await_resume() {
@@ -320,14 +324,16 @@ class Group final : public RootOwner {
 
 }  // namespace detail
 
-/// Runs the task and waits for its end, on this thread until it first waits. `stop` tells it to stop. Not to be called
-/// on an executor's only thread, where what the task waits for could not arrive.
+/// Runs the task and waits for its end, on this thread until it first waits. `stop` tells it to stop. In a continuation
+/// this thread does what the executor should meanwhile; where the task would wait for what needs this thread otherwise
+/// (a future of Then or Start on its executor; anything, on a thread that serves gRPC), the wait gives
+/// FAILED_PRECONDITION, as Future::Get does.
 template <class T>
 T SyncWait(Task<T> task, std::stop_token stop = {}) {
   std::optional<detail::Kept<T>> result;
   detail::BlockedThread thread;
   detail::Root root = detail::Drive(std::move(task), result);
-  root.Start(thread, std::move(stop));
+  root.Start(thread, std::move(stop), thread.waiter());
   thread.Wait();
   if constexpr (!std::is_void_v<T>) return *std::move(result);
 }

@@ -11,7 +11,8 @@ import sys
 # From the ground up. A header may include those of lower floors and of its own room (folder).
 FLOORS = [
     ["version.h", "detail/"],
-    ["clock.h", "error_details.h", "rpc.h", "executor.h", "stats.h", "task.h", "tensor.h"],
+    ["executor.h"],
+    ["clock.h", "error_details.h", "rpc.h", "stats.h", "task.h", "tensor.h"],
     ["status.h"],
     ["admin_types.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/",
      "wire/"],

@@ -26,7 +26,7 @@ inline namespace v0 {
 struct ReadinessCheck {
   const std::string* path = nullptr;  ///< of an Rpc: it lives as long as the process
   std::string request;                ///< serialised
-  /// The answer. What is malformed counts as not ready.
+  /// The answer. What is malformed counts as not ready, and so does an exception.
   bool (*ready)(wire::Reply&& reply) = nullptr;
 };
 

@@ -52,7 +52,8 @@ concept DecodesBytes = requires(wire::Reply&& reply) {
 template <class C>
 concept DecodesResponses = DecodesMessages<C> || DecodesBytes<C>;
 
-/// A contract has no base class and no state: a method's name and two static functions.
+/// A contract has no base class and no state: a method's name and two static functions. What its functions throw ends
+/// their call with INTERNAL.
 template <class C>
 concept Contract = NamesInfer<C> && EncodesRequests<C> && DecodesResponses<C>;
 

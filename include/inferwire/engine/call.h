@@ -6,6 +6,7 @@
 
 #include <absl/container/inlined_vector.h>
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 #include <absl/strings/str_cat.h>
 #include <absl/time/clock.h>
 #include <absl/time/time.h>
@@ -33,12 +34,14 @@
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
 #include "inferwire/detail/error.h"
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/attempt.h"
 #include "inferwire/engine/carrier.h"
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/loop.h"
+#include "inferwire/executor.h"
 #include "inferwire/observe/observer.h"
 #include "inferwire/policy/hedge.h"
 #include "inferwire/policy/plan.h"
@@ -57,7 +60,7 @@ namespace engine {
 /// Threads: completions and timers come from whoever turns the loop, Cancel from anywhere. All state is under `mutex_`.
 /// gRPC reports through the loop alone, never from within a call to it, so operations are started under the lock.
 /// A function that takes the lock by reference and returns true has ended the call, and released the lock.
-class Call : public TimerOwner, public Cancellable {
+class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
  public:
   /// What all attempts share.
   struct Spec {
@@ -92,7 +95,10 @@ class Call : public TimerOwner, public Cancellable {
     engine_->counts().calls.fetch_add(1, std::memory_order_relaxed);
     std::unique_lock lock(mutex_);
     if (client.observer != nullptr) {
-      observer_ = client.observer->CallStarted({spec_.path, spec_.request.size()});
+      auto observer = detail::InvokeUser(
+          "Observer::CallStarted", [&] { return client.observer->CallStarted({spec_.path, spec_.request.size()}); });
+      Fault(observer.status());
+      if (observer.ok()) observer_ = *std::move(observer);
     }
     telling_ = spec_.options.info != nullptr || observer_ != nullptr;
     hedge_ = spec_.options.hedge.has_value() ? &*spec_.options.hedge
@@ -105,8 +111,10 @@ class Call : public TimerOwner, public Cancellable {
     if (!ready.ok()) return End(std::move(lock), std::move(ready), CallInfo::Reason::kPermanent);
     if (!cancelled_.ok()) return End(std::move(lock), std::move(cancelled_), CallInfo::Reason::kCancelled);
     if (deadline <= started_) return End(std::move(lock), DeadlineError(), CallInfo::Reason::kDeadline);
+    if (EndIfFaulty(lock)) return;
     engine_->retry_budget().Deposit();
     engine_->hedge_budget().Deposit();
+    OnStarted();
     if (token() != nullptr) return FetchToken(std::move(lock));
     StartAttempt(lock, started_, /*hedge=*/false);
   }
@@ -130,14 +138,17 @@ class Call : public TimerOwner, public Cancellable {
       lock.unlock();
       return OnEnd(std::move(status));
     }
-    if (state_ != State::kStarted) return;
+    if (state_ != State::kStarted || EndIfFaulty(lock)) return;
     if (&timer != &timer_) return OnOtherTimer(std::move(lock), timer);
     while (true) {
       const TimePoint now = AsOf(timer);
+      if (EndIfFaulty(lock)) return;
       const policy::Plan::Next next = plan_->OnTime(now);
       switch (next.act) {
         case policy::Plan::Act::kNothing:
-          return loop_.Arm(timer_, plan_->due());
+          loop_.Arm(timer_, plan_->due());
+          EndIfFaulty(lock);
+          return;
         case policy::Plan::Act::kRetry:
           if (Unprepared()) {
             plan_->Hold();
@@ -174,13 +185,15 @@ class Call : public TimerOwner, public Cancellable {
         lends_(spec_.request.loan()),
         timer_(*this, engine_->clock()),
         loan_timer_(*this),
-        started_(engine_->Now()) {}
+        started_(Now()) {}
 
+  /// The call has started; its first attempt may have to wait. Under the lock.
+  virtual void OnStarted() {}
   /// An exchange that is about to start. Under the lock.
   virtual Attempt* NewAttempt(int number, TimePoint now, TimePoint due) = 0;
   /// A target for it.
   channel::Lease PickTarget(TimePoint now) {
-    auto random = [this] { return engine_->Random(); };
+    auto random = [this] { return Random(); };
     const channel::Use use = spec_.carrier ? channel::Use::kMessage : channel::Use::kCall;
     const std::shared_ptr<channel::Target> only = spec_.carrier ? spec_.carrier->OnlyTarget() : spec_.target;
     channel::Lease lease = only != nullptr ? engine_->pool().Take(only, now, random, Timed(), use)
@@ -204,6 +217,31 @@ class Call : public TimerOwner, public Cancellable {
   virtual bool Timed() const { return true; }
   /// Whether attempts may run side by side.
   virtual bool MayHedge() const { return true; }
+  /// This thread is to wait for the call: does what that takes of what this thread's executor was given and has not
+  /// begun. Without the lock.
+  void Help() {
+    if (token() == nullptr || !detail::CurrentThread().Runs(engine_->executor())) return;
+    bool waits = false;
+    {
+      std::lock_guard lock(mutex_);
+      waits = waits_for_token_;
+    }
+    if (waits) token()->Help();
+  }
+  /// Returns when `done`, on a thread that serves gRPC: which serves on, since nobody else may.
+  template <class Done>
+  void ServeUntil(Done done) {
+    while (!done()) loop_.Turn(engine::Now() + std::chrono::milliseconds(1));
+  }
+  /// A function of the user's has failed: that is the call's end. Under the lock.
+  void Fault(const absl::Status& status) const {
+    if (fault_.ok()) fault_ = status;
+  }
+  bool EndIfFaulty(std::unique_lock<std::mutex>& lock) {
+    if (fault_.ok()) return false;
+    End(std::move(lock), fault_, CallInfo::Reason::kPermanent);
+    return true;
+  }
   /// A timer of the form's own. Takes the lock over.
   virtual void OnOtherTimer(std::unique_lock<std::mutex> lock, Timer& timer) = 0;
   /// What the form adds to the story of the call. Under the lock.
@@ -211,7 +249,13 @@ class Call : public TimerOwner, public Cancellable {
   /// The end, once. Without the lock, and when gRPC has let go of memory that was lent.
   virtual void OnEnd(absl::Status status) = 0;
 
-  TimePoint Now() const { return engine_->Now(); }
+  /// Under the lock.
+  TimePoint Now() const {
+    absl::Status fault;
+    const TimePoint now = engine_->Now(&fault);
+    Fault(fault);
+    return now;
+  }
   /// What counts as now for a timer that fires.
   TimePoint AsOf(const Timer& timer) const { return engine_->clock() != nullptr ? Now() : timer.as_of(); }
   TimePoint started() const { return started_; }
@@ -244,7 +288,9 @@ class Call : public TimerOwner, public Cancellable {
   void OnAttemptEnd(std::unique_lock<std::mutex> lock, Attempt& attempt, absl::Status status) {
     if (!Running(attempt)) return;
     if (!status.ok()) {
-      if (!OnFailure(lock, attempt, std::move(status), /*over=*/true)) loop_.Arm(timer_, plan_->due());
+      if (OnFailure(lock, attempt, std::move(status), /*over=*/true)) return;
+      loop_.Arm(timer_, plan_->due());
+      EndIfFaulty(lock);
       return;
     }
     const channel::Verdict verdict = spec_.target == nullptr ? channel::Verdict::kAnswered : channel::Verdict::kNone;
@@ -258,8 +304,6 @@ class Call : public TimerOwner, public Cancellable {
   /// The single end. Takes the lock over.
   void End(std::unique_lock<std::mutex> lock, absl::Status status, CallInfo::Reason reason) {
     state_ = State::kEnded;
-    engine_->counts().ended.fetch_add(1, std::memory_order_relaxed);
-    if (!status.ok()) engine_->counts().failed.fetch_add(1, std::memory_order_relaxed);
     loop_.Disarm(timer_);
     const bool answered = reason == CallInfo::Reason::kNone || reason == CallInfo::Reason::kPermanent;
     const bool late = reason == CallInfo::Reason::kDeadline;
@@ -268,17 +312,36 @@ class Call : public TimerOwner, public Cancellable {
              answered ? AnsweredElsewhere() : status);
     }
     running_.clear();
+    const absl::Duration latency = !status.ok() || telling_ ? Between(started_, Now()) : absl::ZeroDuration();
+    if (!fault_.ok()) {
+      status = fault_;
+      reason = CallInfo::Reason::kPermanent;
+    }
     if (!status.ok() || telling_) {
       info_.reason = reason;
-      info_.latency = Between(started_, Now());
+      info_.latency = latency;
       Tell(info_);
       if (!status.ok()) status = Explain(status);
+      if (observer_ != nullptr) {
+        absl::Status told = detail::InvokeUser("CallObserver::Ended", [&] { observer_->Ended(status, info_); });
+        if (!told.ok() && fault_.ok()) {
+          info_.reason = CallInfo::Reason::kPermanent;
+          status = Explain(status.ok() ? told
+                                       : absl::Status(told.code(), detail::Cat(detail::ToStd(told.message()),
+                                                                               "; the call had ended with ",
+                                                                               absl::StatusCodeToString(status.code()),
+                                                                               ": ", detail::ToStd(status.message()))));
+        }
+      }
       if (spec_.options.info != nullptr) *spec_.options.info = info_;
-      if (observer_ != nullptr) observer_->Ended(status, info_);
     }
+    engine_->counts().ended.fetch_add(1, std::memory_order_relaxed);
+    if (!status.ok()) engine_->counts().failed.fetch_add(1, std::memory_order_relaxed);
     status_ = status;
+    const bool waited_for_token = std::exchange(waits_for_token_, false);
     wire::Payload gone = std::exchange(spec_.request, {});
     lock.unlock();
+    if (waited_for_token) token()->Forget(*this);
     stop_.reset();  // waits for a callback that runs elsewhere, hence without the lock
     engine_->Unregister(*this);
     Complete(std::move(status), std::move(gone));
@@ -378,13 +441,20 @@ class Call : public TimerOwner, public Cancellable {
   // The first attempt starts once there is a token. Without the lock, since its function may run here and now.
   void FetchToken(std::unique_lock<std::mutex> lock) {
     loop_.Arm(timer_, plan_->due());
+    if (EndIfFaulty(lock)) return;
+    waits_for_token_ = true;
     lock.unlock();
-    const bool valid = token()->Ready(engine_->executor(), [self = detail::Ref<Call>(this)](absl::Status status) {
-      self->Resume(std::unique_lock(self->mutex_), std::move(status));
-    });
-    if (!valid) return;
+    const bool valid = token()->Ready(engine_->executor(), *this);
+    if (valid) return OnToken(absl::OkStatus());
     lock.lock();
-    Resume(std::move(lock), absl::OkStatus());
+    if (state_ != State::kEnded) return;
+    lock.unlock();
+    token()->Forget(*this);  // it may have ended before it was known there
+  }
+  void OnToken(absl::Status status) override {
+    std::unique_lock lock(mutex_);
+    waits_for_token_ = false;
+    Resume(std::move(lock), std::move(status));
   }
 
   bool StartAttempt(std::unique_lock<std::mutex>& lock, TimePoint now, bool hedge) {
@@ -397,14 +467,15 @@ class Call : public TimerOwner, public Cancellable {
     attempt->set_hedge(hedge);
     Metadata metadata;
     if (observer_ != nullptr) {
-      observer_->AttemptStarted({number, hedge, attempt->target()}, metadata);
+      TellObserver("CallObserver::AttemptStarted",
+                   [&] { observer_->AttemptStarted({number, hedge, attempt->target()}, metadata); });
       if (absl::Status legal = wire::ValidateMetadata(metadata); !legal.ok()) {
-        delete attempt;
-        End(std::move(lock),
-            absl::InvalidArgumentError(detail::Cat("from the observer: ", detail::ToStd(legal.message()))),
-            CallInfo::Reason::kPermanent);
-        return true;
+        Fault(absl::InvalidArgumentError(detail::Cat("from the observer: ", detail::ToStd(legal.message()))));
       }
+    }
+    if (!fault_.ok()) {
+      delete attempt;
+      return EndIfFaulty(lock);
     }
     AddMetadata(*attempt, metadata);
     running_.push_back(attempt);
@@ -412,7 +483,7 @@ class Call : public TimerOwner, public Cancellable {
     // off the queue, without relying on how gRPC hands them over.
     loop_.Arm(timer_, plan_->due());
     attempt->Start();
-    return false;
+    return EndIfFaulty(lock);
   }
 
   // What is nearer to the attempt stands in for what is farther of the same key: what the observer adds, the call's
@@ -459,7 +530,7 @@ class Call : public TimerOwner, public Cancellable {
       info_.trailing_metadata.clear();
     }
     failure.retryable = !Committed() && !wire::MessageTooLarge(status) && (timed_out || Retryable(status));
-    const bool draining = over && spec_.draining != nullptr && spec_.draining(status) && engine_->pool().size() > 1;
+    const bool draining = over && Draining(status) && engine_->pool().size() > 1;
     const bool failed = out_of_time || draining || attempt.ServerFailed(status.code());
     const channel::Verdict verdict = !failure.reached_server ? channel::Verdict::kUnreached
                                      : failed                ? channel::Verdict::kFailed
@@ -473,24 +544,51 @@ class Call : public TimerOwner, public Cancellable {
     Settle(attempt, verdict, status, failure.pushback);
     running_.erase(Find(number));
     if (!over) attempt.Abandon();  // which may be its end
+    if (EndIfFaulty(lock)) return true;
     if (out_of_time && !timed_out) {
       End(std::move(lock), std::move(status), CallInfo::Reason::kDeadline);
       return true;
     }
-    const policy::Plan::Next next = plan_->OnFailure(number, failure, engine_->Random(), now);
+    const policy::Plan::Next next = plan_->OnFailure(number, failure, Random(), now);
+    if (EndIfFaulty(lock)) return true;
     if (next.act == policy::Plan::Act::kEnd) {
       // Cancelled with the handler that makes the call.
       const bool cancelled = spec_.options.parent != nullptr && status.code() == absl::StatusCode::kCancelled;
       End(std::move(lock), std::move(status), cancelled ? CallInfo::Reason::kCancelled : next.reason);
       return true;
     }
-    if (next.act == policy::Plan::Act::kRetry && observer_ != nullptr) observer_->RetryScheduled(next.delay);
-    return false;
+    if (next.act == policy::Plan::Act::kRetry && observer_ != nullptr) {
+      TellObserver("CallObserver::RetryScheduled", [&] { observer_->RetryScheduled(next.delay); });
+    }
+    return EndIfFaulty(lock);
+  }
+
+  // The user's functions, under the lock. What they throw is the call's end, at the next chance.
+
+  template <class Fn>
+  void TellObserver(const char* function, Fn fn) {
+    Fault(detail::InvokeUser(function, fn));
+  }
+  // False where it throws.
+  bool Asked(absl::StatusOr<bool> answer) const {
+    Fault(answer.status());
+    return answer.value_or(false);
   }
   bool Retryable(const absl::Status& status) const {
     const RetryPolicy& policy = retry_policy();
-    return policy.retry_if ? policy.retry_if(status) : policy.retryable_codes.contains(status.code());
+    if (!policy.retry_if) return policy.retryable_codes.contains(status.code());
+    return Asked(detail::InvokeUser("RetryPolicy::retry_if", [&] { return policy.retry_if(status); }));
   }
+  bool Draining(const absl::Status& status) const {
+    if (spec_.draining == nullptr) return false;
+    return Asked(detail::InvokeUser("the contract's Draining", [&] { return spec_.draining(status); }));
+  }
+  double Random() const {
+    const absl::StatusOr<double> drawn = engine_->Random();
+    Fault(drawn.status());
+    return drawn.value_or(0);
+  }
+  void OnClockFault(const absl::Status& fault) override { Fault(fault); }
 
   static absl::Status AnsweredElsewhere() { return absl::CancelledError("another attempt answered first"); }
 
@@ -516,7 +614,10 @@ class Call : public TimerOwner, public Cancellable {
     if (info_.attempts.size() <= number) info_.attempts.resize(number + 1);
     info_.attempts[number] = {attempt.target(), attempt.peer(),  status.code(), std::string(status.message()),
                               latency,          attempt.hedge(), pushback};
-    if (observer_ != nullptr) observer_->AttemptEnded(attempt.number(), info_.attempts[number]);
+    if (observer_ != nullptr) {
+      TellObserver("CallObserver::AttemptEnded",
+                   [&] { observer_->AttemptEnded(attempt.number(), info_.attempts[number]); });
+    }
     return latency;
   }
 
@@ -559,6 +660,7 @@ class Call : public TimerOwner, public Cancellable {
 
   const detail::Ref<wire::Loan> lends_;
   Timer timer_, loan_timer_;
+  mutable absl::Status fault_;  // of the first of the user's functions that failed
   const TimePoint started_;
   const HedgePolicy* hedge_ = nullptr;
   std::optional<policy::Plan> plan_;
@@ -567,6 +669,7 @@ class Call : public TimerOwner, public Cancellable {
   absl::Status cancelled_;
   std::string sent_token_;
   bool reached_server_ = false;
+  bool waits_for_token_ = false;
   bool telling_ = false;  // somebody wants to know, also of a success
   CallInfo info_;
   std::unique_ptr<CallObserver> observer_;

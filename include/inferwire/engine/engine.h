@@ -5,6 +5,7 @@
 #define INFERWIRE_ENGINE_ENGINE_H_
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <algorithm>
 #include <atomic>
@@ -20,6 +21,7 @@
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/runtime.h"
@@ -96,7 +98,17 @@ class Engine {
 
   /// What calls count their time by; the machine's where it is null.
   Clock* clock() const { return options_.clock.get(); }
-  TimePoint Now() const { return clock() != nullptr ? clock()->Now() : engine::Now(); }
+  /// Where the clock throws time stands still, and `fault` says so.
+  TimePoint Now(absl::Status* fault = nullptr) const {
+    if (clock() == nullptr) return engine::Now();
+    absl::StatusOr<TimePoint> now = detail::InvokeUser("Clock::Now", [this] { return clock()->Now(); });
+    if (!now.ok()) {
+      if (fault != nullptr) *fault = std::move(now).status();
+      return latest_.load(std::memory_order_relaxed);
+    }
+    latest_.store(*now, std::memory_order_relaxed);
+    return *now;
+  }
 
   policy::Budget& retry_budget() { return retry_budget_; }
   policy::Budget& hedge_budget() { return hedge_budget_; }
@@ -107,9 +119,14 @@ class Engine {
     return latencies_[&path];
   }
 
-  /// Uniform in [0, 1): splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014), which needs no lock.
-  double Random() {
-    if (options_.random) return options_.random();
+  /// Uniform in [0, 1): splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014), which needs no lock. INTERNAL where the
+  /// user's function throws; what it gives beyond the bounds is taken for the nearest within.
+  absl::StatusOr<double> Random() {
+    if (options_.random) {
+      absl::StatusOr<double> drawn = detail::InvokeUser("ClientOptions::random", options_.random);
+      if (drawn.ok()) *drawn = *drawn > 0 ? (std::min)(*drawn, 1 - 0x1p-53) : 0;  // what is no number, too
+      return drawn;
+    }
     std::uint64_t z = random_.fetch_add(0x9e3779b97f4a7c15U, std::memory_order_relaxed) + 0x9e3779b97f4a7c15U;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
@@ -178,6 +195,7 @@ class Engine {
   const detail::OfOneProcess origin_;
   Loop& idle_loop_ = detail::OfThisProcess<Loop>();  // nobody turns or locks it: for calls that are refused
   const ClientOptions options_;
+  mutable std::atomic<TimePoint> latest_{TimePoint()};  // that the clock gave
   const channel::Connector connector_;
   channel::Pool pool_;
   std::atomic<bool> bounds_loans_;

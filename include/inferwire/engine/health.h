@@ -20,6 +20,7 @@
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/loop.h"
@@ -91,8 +92,7 @@ class TargetHealth final : public TimerOwner {
             std::lock_guard lock(mutex_);
             heard_ = true;
           }
-          Tell(policy_.readiness.has_value() ? policy_.readiness->ready(std::move(reply))
-                                             : channel::DecodeHealthResponse(std::move(reply)));
+          Tell(Understand(std::move(reply)));
           break;
         }
         case StreamCall::ReadState::kWait:
@@ -102,6 +102,12 @@ class TargetHealth final : public TimerOwner {
           return OnEnd(call->status());
       }
     }
+  }
+
+  bool Understand(wire::Reply&& reply) const {
+    if (!policy_.readiness.has_value()) return channel::DecodeHealthResponse(std::move(reply));
+    return detail::InvokeUser("ReadinessCheck::ready", [&] { return policy_.readiness->ready(std::move(reply)); })
+        .value_or(false);
   }
 
   void OnEnd(const absl::Status& status) {

@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_ENGINE_LOOP_H_
 #define INFERWIRE_ENGINE_LOOP_H_
 
+#include <absl/status/status.h>
 #include <grpc/support/time.h>
 #include <grpcpp/alarm.h>
 #include <grpcpp/completion_queue.h>
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "inferwire/clock.h"
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/executor.h"
@@ -56,6 +58,8 @@ class Timer;
 class TimerOwner : public virtual detail::RefCounted {
  public:
   virtual void OnTimer(Timer& timer) = 0;
+  /// The user's clock has not taken an alarm of its. From within Loop::Arm.
+  virtual void OnClockFault(const absl::Status& /*fault*/) {}
 };
 
 /// A timer of a Loop. While armed it keeps its owner alive. All of it belongs to the loop, under the loop's lock.
@@ -98,11 +102,19 @@ class Loop {
         {
           std::lock_guard lock(mutex_);
         }
-        return timer.clock_->SetAlarm(&timer, at, [this, &timer, owner = detail::Ref<TimerOwner>(&timer.owner_)] {
-          ArmHere(timer, TimePoint::min());  // now
+        const absl::Status set = detail::InvokeUser("Clock::SetAlarm", [&] {
+          timer.clock_->SetAlarm(&timer, at, [this, &timer, owner = detail::Ref<TimerOwner>(&timer.owner_)] {
+            ArmHere(timer, TimePoint::min());  // now
+          });
         });
+        if (set.ok()) return;
+        timer.owner_.OnClockFault(set);
+        at = Now() + kWithoutClock;
+      } else {
+        detail::InvokeUser("Clock::SetAlarm", [&] {
+          timer.clock_->SetAlarm(&timer, at, nullptr);
+        }).IgnoreError();  // what fires all the same finds nothing to do
       }
-      timer.clock_->SetAlarm(&timer, at, nullptr);
     }
     ArmHere(timer, at);
   }
@@ -156,6 +168,8 @@ class Loop {
   void WakeLocked() {
     if (!std::exchange(waking_, true)) alarm_.Set(&queue_, gpr_timespec{0, 0, GPR_TIMESPAN}, nullptr);
   }
+  // When a timer looks again whose clock has not taken its alarm.
+  static constexpr std::chrono::milliseconds kWithoutClock{100};
 
   void ArmHere(Timer& timer, TimePoint at) {
     bool drop = false;

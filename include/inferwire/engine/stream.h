@@ -26,6 +26,7 @@
 #include "inferwire/engine/attempt.h"
 #include "inferwire/engine/call.h"
 #include "inferwire/engine/carrier.h"
+#include "inferwire/executor.h"
 #include "inferwire/policy/latency.h"
 #include "inferwire/stats.h"
 #include "inferwire/status.h"
@@ -76,10 +77,11 @@ class StreamCall : public Call {
     if (foreign()) return false;
     std::unique_lock lock(mutex_);
     ReadState state = TryReadLocked(reply);
-    while (state == ReadState::kWait) {
+    if (state != ReadState::kWait) return state == ReadState::kMessage;
+    if (!MayBlock(lock, "Read")) return false;
+    while ((state = TryReadLocked(reply)) == ReadState::kWait) {
       if (!waiting_) StartWaiting();
-      readable_.wait(lock);
-      state = TryReadLocked(reply);
+      if (!DoExecutorsPart(lock)) readable_.wait(lock);
     }
     StopWaiting();
     return state == ReadState::kMessage;
@@ -92,6 +94,18 @@ class StreamCall : public Call {
     if (Readable()) return false;
     reader_.resume = std::move(resume);
     reader_.in_place = in_place;
+    StartWaiting();
+    return true;
+  }
+  /// The same for a coroutine that a thread waits for, or for which none does (null).
+  bool OnReadable(absl::AnyInvocable<void()> resume, detail::SyncWaiter* waiter) {
+    if (foreign() || !MayWait(waiter)) return false;
+    std::lock_guard lock(mutex_);
+    if (Readable()) return false;
+    reader_.resume = std::move(resume);
+    reader_.in_place = false;
+    reader_.elsewhere = Elsewhere(waiter);
+    if (reader_.elsewhere != nullptr && prepare_) HandOver(*reader_.elsewhere);
     StartWaiting();
     return true;
   }
@@ -117,12 +131,19 @@ class StreamCall : public Call {
   absl::Status Write(wire::Payload payload) {
     if (foreign()) return detail::ForkedError();
     std::unique_lock lock(mutex_);
-    while (true) {
+    for (bool helped = false;; helped = true) {
       const WriteState state = TryWriteLocked(payload);
       if (state == WriteState::kTaken) return absl::OkStatus();
       if (state == WriteState::kEnded) return WriteErrorLocked();
-      if (!taking_.counts) StartLimit(taking_);
-      writable_.wait(lock);
+      if (helped) {
+        if (!taking_.counts) StartLimit(taking_);
+        writable_.wait(lock);
+        continue;
+      }
+      if (absl::Status may = detail::MayBlock("Write"); !may.ok()) return may;
+      lock.unlock();
+      Help();
+      lock.lock();
     }
   }
   /// Queues a message beyond the window, for a writer that bounds itself; false once the call has ended or was
@@ -135,11 +156,12 @@ class StreamCall : public Call {
     PumpWrites();
     return true;
   }
-  bool OnWritable(absl::AnyInvocable<void()> resume) {
-    if (foreign()) return false;
+  bool OnWritable(absl::AnyInvocable<void()> resume, detail::SyncWaiter* waiter) {
+    if (foreign() || !MayWait(waiter)) return false;
     std::lock_guard lock(mutex_);
     if (Writable()) return false;
     writer_.resume = std::move(resume);
+    writer_.elsewhere = Elsewhere(waiter);
     StartLimit(taking_);
     return true;
   }
@@ -214,18 +236,31 @@ class StreamCall : public Call {
       PumpWrites();
       PumpReads();
     }
+    if (!over_ && !MayBlock(lock, "Finish")) {
+      lock.lock();
+      return StatusLocked();
+    }
     StartLimit(ending_);
-    readable_.wait(lock, [this] { return over_; });
+    while (!over_) {
+      if (!DoExecutorsPart(lock)) readable_.wait(lock);
+    }
     return StatusLocked();
   }
   /// Cancels, and returns when nothing of the user's runs (Terms::resume) or is read (lent memory) any more.
   void Drop(const char* why) {
     if (foreign()) return;
     Cancel(absl::CancelledError(why));
+    if (lends() && detail::CurrentThread().serves_grpc) {
+      ServeUntil([this] {
+        std::lock_guard lock(mutex_);
+        return over_;
+      });
+    }
     std::unique_lock lock(mutex_);
     if (lends()) readable_.wait(lock, [this] { return over_; });
-    if (terms_.resume == nullptr || preparing_ == std::this_thread::get_id()) return;
-    readable_.wait(lock, [this] { return preparing_ == std::thread::id(); });
+    if (preparing_ == std::thread::id() || preparing_ == std::this_thread::get_id()) return;
+    const detail::UserCodeWait wait(preparing_);
+    if (wait.may()) readable_.wait(lock, [this] { return preparing_ == std::thread::id(); });
   }
   /// A message could not be understood: ends the call with `why`, or replaces the OK with which it ended.
   void Fail(absl::Status why) {
@@ -415,11 +450,13 @@ class StreamCall : public Call {
     StreamCall& call() const { return static_cast<StreamCall&>(*call_); }
   };
 
-  Attempt* NewAttempt(int number, TimePoint now, TimePoint due) override {
-    // It counts from the start of the call, whatever the attempts.
-    if (number == 0 && terms_.first_message_timeout != absl::InfiniteDuration()) {
+  // It counts from the start of the call, whatever the attempts, and whatever they wait for.
+  void OnStarted() override {
+    if (terms_.first_message_timeout != absl::InfiniteDuration()) {
       loop_.Arm(first_message_timer_, After(started(), terms_.first_message_timeout));
     }
+  }
+  Attempt* NewAttempt(int number, TimePoint now, TimePoint due) override {
     if (spec_.carrier) return new Ride(*this, number, now, due);
     return new OwnCall(*this, number, now, due);
   }
@@ -430,10 +467,12 @@ class StreamCall : public Call {
 
   bool Unprepared() const override { return committed_; }
   void Prepare(std::unique_lock<std::mutex> lock) override {
-    lock.unlock();
-    detail::RunOn(engine_->executor(), [self = detail::Ref<StreamCall>(this)] {
+    Executor& executor = engine_->executor();
+    const auto job = detail::MakeRef<detail::Job>(executor, [self = detail::Ref<StreamCall>(this)](absl::Status taken) {
       std::unique_lock again(self->mutex_);
+      self->prepare_ = {};
       if (self->Ended()) return;
+      if (!taken.ok()) return self->Resume(std::move(again), std::move(taken));
       self->preparing_ = std::this_thread::get_id();
       wire::Reply last = self->last_.Copy();
       again.unlock();
@@ -442,20 +481,59 @@ class StreamCall : public Call {
       self->preparing_ = std::thread::id();
       self->readable_.notify_all();
       if (self->Ended()) return;
+      absl::Status prepared = request.status();
       if (request.ok()) self->spec_.request = *std::move(request);
-      self->Resume(std::move(again), request.status());
+      self->Resume(std::move(again), std::move(prepared));
     });
+    prepare_ = job;
+    if (reader_.elsewhere != nullptr) HandOver(*reader_.elsewhere);
+    readable_.notify_all();  // who waits on a thread of the executor does it himself
+    lock.unlock();
+    detail::Hand(executor, job);
   }
 
   // A coroutine that waits, or whoever else is to be told.
   struct Waiter {
     absl::AnyInvocable<void()> resume;
+    std::shared_ptr<Executor> elsewhere;  // than on the client's executor
     bool in_place = false;
     bool wake = false;    // once the lock is released
     bool posted = false;  // to the executor
   };
 
   // All below are under the lock.
+
+  // Whether this thread may wait; where not, the call is ended, and the lock open.
+  bool MayBlock(std::unique_lock<std::mutex>& lock, const char* function) {
+    absl::Status may = detail::MayBlock(function);
+    lock.unlock();
+    may.ok() ? Help() : Fail(may);
+    if (may.ok()) lock.lock();
+    return may.ok();
+  }
+  // Does what the executor was given and has not begun, where this is a thread of it: all of them may be waiting.
+  bool DoExecutorsPart(std::unique_lock<std::mutex>& lock) {
+    if (!prepare_ || !detail::CurrentThread().Runs(engine_->executor())) return false;
+    const detail::Ref<detail::Job> job = std::exchange(prepare_, {});
+    lock.unlock();
+    job->Claim();
+    lock.lock();
+    return true;
+  }
+  // The same by a thread that waits for a coroutine.
+  void HandOver(Executor& elsewhere) {
+    elsewhere.Run([job = prepare_] { job->Claim(); });
+  }
+  std::shared_ptr<Executor> Elsewhere(detail::SyncWaiter* waiter) {
+    return waiter != nullptr ? waiter->InPlaceOf(engine_->executor()) : nullptr;
+  }
+  // Whether a coroutine may wait that `waiter` waits for; where not, the call is ended. Without the lock.
+  bool MayWait(detail::SyncWaiter* waiter) {
+    if (waiter == nullptr) return true;
+    absl::Status may = detail::MayBlock("SyncWait", waiter->thread());
+    may.ok() ? Help() : Fail(may);
+    return may.ok();
+  }
 
   // Nothing more is sent or received.
   bool Ended() const { return state_ == State::kEnded; }
@@ -596,7 +674,14 @@ class StreamCall : public Call {
   // The waiter stays registered until the executor comes to it, so that a coroutine destroyed meanwhile is not resumed;
   // and if another took its place, that one is resumed only if there is reason to.
   void Post(Waiter StreamCall::* which) {
-    detail::RunOn(engine_->executor(), [self = detail::Ref<StreamCall>(this), which] {
+    std::shared_ptr<Executor> elsewhere;
+    {
+      std::lock_guard lock(mutex_);
+      elsewhere = (this->*which).elsewhere;
+    }
+    Executor& executor = elsewhere != nullptr ? *elsewhere : engine_->executor();
+    detail::RunOn(executor, [self = detail::Ref<StreamCall>(this), which](const absl::Status& taken) {
+      if (!taken.ok()) self->Fail(taken);
       std::unique_lock lock(self->mutex_);
       Waiter& waiter = (*self).*which;
       waiter.posted = false;
@@ -696,10 +781,11 @@ class StreamCall : public Call {
   bool idle_armed_ = false;
   bool waiting_ = false;  // a reader does
   bool committed_ = false;
-  wire::Reply last_;           // delivered, where it may be gone on behind it
-  std::thread::id preparing_;  // who runs Terms::resume
-  bool room_ = true;           // as the carriage was told
-  bool over_ = false;          // the end was told
+  wire::Reply last_;                  // delivered, where it may be gone on behind it
+  detail::Ref<detail::Job> prepare_;  // that runs Terms::resume, until it is begun
+  std::thread::id preparing_;         // who runs it
+  bool room_ = true;                  // as the carriage was told
+  bool over_ = false;                 // the end was told
   bool discard_ = false;
   bool half_closed_ = false;
   bool half_close_sent_ = false;

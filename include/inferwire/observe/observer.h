@@ -18,7 +18,7 @@ inline namespace v0 {
 
 /// Watches one call. Its functions are called one after another, never two at once, from whatever thread drives the
 /// call, and inside of the engine: they must be quick, must not block, and must not call the client or the call. The
-/// object is destroyed after Ended.
+/// object is destroyed after Ended. What they throw is the call's end, with INTERNAL.
 class CallObserver {
  public:
   struct AttemptStart {

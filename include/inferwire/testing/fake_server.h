@@ -34,6 +34,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/rpc.h"
 #include "inferwire/status.h"
@@ -616,7 +617,10 @@ class FakeServer final : private grpc::CallbackGenericService {
     for (const auto& [key, value] : act.trailers) call.AddTrailer(key, value);
     for (const Plan::Step& step : act.steps) {
       if (call.cancelled()) return grpc::Status::CANCELLED;
-      if (std::optional<grpc::Status> end = step(call)) return *end;
+      const absl::StatusOr<std::optional<grpc::Status>> end =
+          detail::InvokeUser("a fake server's function", [&] { return step(call); });
+      if (!end.ok()) return grpc::Status(grpc::StatusCode::INTERNAL, std::string(end.status().message()));
+      if (end->has_value()) return **end;
     }
     return call.cancelled() ? grpc::Status::CANCELLED : grpc::Status();
   }
