@@ -34,12 +34,15 @@ struct RawOpen : Way {
     method.emplace("/inference.GRPCInferenceService/ModelInfer", grpc::internal::RpcMethod::NORMAL_RPC, channel);
   }
   static void Add(open::ModelInferRequest& request, const std::string& name, std::span<const float> input) {
+    Describe(request, name, input);
+    request.add_raw_input_contents(input.data(), input.size_bytes());
+  }
+  static void Describe(open::ModelInferRequest& request, const std::string& name, std::span<const float> input) {
     open::ModelInferRequest::InferInputTensor* const tensor = request.add_inputs();
     tensor->set_name(name);
     tensor->set_datatype("FP32");
     tensor->add_shape(1);
     tensor->add_shape(static_cast<std::int64_t>(input.size()));
-    request.add_raw_input_contents(input.data(), input.size_bytes());
   }
   open::ModelInferResponse Infer(const open::ModelInferRequest& request) {
     grpc::ClientContext context;

@@ -138,6 +138,30 @@ def tensors(quick):
     return part
 
 
+def wan(quick):
+    """Tensors to and from a server that is far away, against the generic stub."""
+    part = Part()
+    number, calls = (3, 3) if quick else (7, 5)
+    sizes = {"1 MiB": MIB, "8 MiB": 8 * MIB} if quick else {"64 KiB": MIB // 16, "1 MiB": MIB, "8 MiB": 8 * MIB, "32 MiB": 32 * MIB}
+    rows = []
+    for rtt in (0, 20, 80):
+        worst = 0
+        with Server("--rtt-ms", rtt) as server:
+            for name, size in sizes.items():
+                for kind in ("send", "receive", "echo"):
+                    # Near by a call is over soon, and little can be said of a few.
+                    some = calls if rtt else calls * max(1, 32 * MIB // size)
+                    found = rounds(server, [f"generic_{kind}", f"ours_{kind}"], some, 1, number, some, size)
+                    generic, ours = found.values()
+                    part.data[f"{kind}/{name}/{rtt} ms"] = found
+                    worst = max(worst, ours["p50_ratio"])
+                    rows.append([kind, name, rtt, f"{generic['p50_us'] / 1000:.1f}", f"{ours['p50_us'] / 1000:.1f}",
+                                 f"{ours['p50_ratio']:.2f}"])
+        part.target(f"round trip of {rtt} ms, time against the generic stub, the worst of all sizes and ways", worst, 1.05)
+    part.table(["way", "size", "round trip, ms", "generic stub, ms", "Model::Infer, ms", "of the generic stub"], rows)
+    return part
+
+
 def rest(quick):
     """The same echo by JSON over HTTP/1.1; the server parses it."""
     part = Part()
@@ -210,5 +234,5 @@ def triton(target, quick):
     return part
 
 
-PARTS = {"unary": unary, "infer": infer, "streams": streams, "tensors": tensors, "rest": rest, "batching": batching, "pools": pools,
+PARTS = {"unary": unary, "infer": infer, "streams": streams, "tensors": tensors, "wan": wan, "rest": rest, "batching": batching, "pools": pools,
          "compile": compiling}

@@ -11,9 +11,11 @@
 #include <iostream>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include "distance.h"
 #include "inferwire/inference.grpc.pb.h"
 #include "server_models.h"
 #include "server_rest.h"
@@ -105,22 +107,26 @@ int main(int argc, char** argv) {
   int slow_every = 0;
   int slow_ms = 50;
   int cost_us = 0;
+  int rtt_ms = -1;
   app.add_option("--slow-every", slow_every, "every so many unary calls, one is late")->check(CLI::NonNegativeNumber);
   app.add_option("--slow-ms", slow_ms, "by so many milliseconds")->check(CLI::NonNegativeNumber);
   app.add_option("--cost-us", cost_us, "what a unary call costs beside, one at a time, whatever is in it")
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--rtt-ms", rtt_ms, "be so far away, and have gRPC's default windows")->check(CLI::NonNegativeNumber);
   CLI11_PARSE(app, argc, argv);
 
   Echo echo(slow_every, std::chrono::milliseconds(slow_ms), std::chrono::microseconds(cost_us));
   bench::ModelService models;
-  const bench::TcpServer tcp;
+  const bench::Listener tcp(bench::ServeTcp);
   const bench::RestServer rest;
   grpc::ServerBuilder builder;
-  // So that large messages wait for the client: no window that grows by and by, frames of any size.
   builder.SetMaxReceiveMessageSize(-1);
-  builder.AddChannelArgument("grpc.http2.bdp_probe", 0);
-  builder.AddChannelArgument("grpc.http2.lookahead_bytes", 16 << 20);
-  builder.AddChannelArgument("grpc.http2.max_frame_size", (1 << 24) - 1);
+  if (rtt_ms < 0) {
+    // So that large messages wait for the client: no window that grows by and by, frames of any size.
+    builder.AddChannelArgument("grpc.http2.bdp_probe", 0);
+    builder.AddChannelArgument("grpc.http2.lookahead_bytes", 16 << 20);
+    builder.AddChannelArgument("grpc.http2.max_frame_size", (1 << 24) - 1);
+  }
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&echo);
@@ -130,7 +136,12 @@ int main(int argc, char** argv) {
     std::cerr << "inferwire-bench-server: cannot listen on 127.0.0.1\n";
     return 1;
   }
-  std::cout << "127.0.0.1:" << port << " 127.0.0.1:" << tcp.port() << " 127.0.0.1:" << rest.port() << std::endl;
+  std::optional<bench::Listener> distant;
+  if (rtt_ms >= 0) {
+    distant = bench::Distance("127.0.0.1:" + std::to_string(port), std::chrono::milliseconds(rtt_ms));
+  }
+  std::cout << "127.0.0.1:" << (distant ? distant->port() : port) << " 127.0.0.1:" << tcp.port()
+            << " 127.0.0.1:" << rest.port() << std::endl;
   std::string line;
   while (std::getline(std::cin, line)) {
   }

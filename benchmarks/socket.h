@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <span>
 #include <string>
@@ -53,11 +54,16 @@ class Socket {
   }
 
   void Write(std::span<const std::byte> bytes) {
+    if (!TryWrite(bytes)) Fail("write");
+  }
+  /// False where the peer has closed.
+  bool TryWrite(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
       const ssize_t count = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (count <= 0) Fail("write");
+      if (count <= 0) return false;
       bytes = bytes.subspan(static_cast<std::size_t>(count));
     }
+    return true;
   }
   void Read(std::span<std::byte> to) {
     if (!TryRead(to)) Fail("read");
@@ -65,12 +71,18 @@ class Socket {
   /// False where the peer has closed.
   bool TryRead(std::span<std::byte> to) {
     while (!to.empty()) {
-      const ssize_t count = recv(fd_, to.data(), to.size(), 0);
-      if (count <= 0) return false;
-      to = to.subspan(static_cast<std::size_t>(count));
+      const std::size_t count = ReadSome(to);
+      if (count == 0) return false;
+      to = to.subspan(count);
     }
     return true;
   }
+  /// How many bytes came; none where the peer has closed.
+  std::size_t ReadSome(std::span<std::byte> to) {
+    return static_cast<std::size_t>((std::max)(recv(fd_, to.data(), to.size(), 0), ssize_t{0}));
+  }
+  /// Nothing more comes or goes, and whoever waits for it hears that.
+  void Shutdown() { shutdown(fd_, SHUT_RDWR); }
 
  private:
   [[noreturn]] static void Fail(const char* what) {
@@ -80,39 +92,41 @@ class Socket {
   int fd_;
 };
 
-/// Answers TcpRequests on a free port of loopback for as long as the process lives.
-class TcpServer {
+/// Listens on a free port of loopback for as long as the process lives; each peer is served on a thread of its own.
+class Listener {
  public:
-  TcpServer() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Listener(std::function<void(Socket)> serve) {
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof address;
-    if (bind(fd_, reinterpret_cast<sockaddr*>(&address), size) != 0 || listen(fd_, 16) != 0 ||
-        getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 || listen(fd, 16) != 0 ||
+        getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
       std::cerr << "the benchmarks' socket: cannot listen on 127.0.0.1\n";
       std::exit(1);
     }
     port_ = ntohs(address.sin_port);
-    std::thread([fd = fd_] {
-      for (int peer = 0; (peer = accept(fd, nullptr, nullptr)) >= 0;) std::thread(Serve, Socket(peer)).detach();
+    std::thread([fd, serve = std::move(serve)] {
+      for (int peer = 0; (peer = accept(fd, nullptr, nullptr)) >= 0;) std::thread(serve, Socket(peer)).detach();
     }).detach();
   }
   int port() const { return port_; }
 
  private:
-  static void Serve(Socket peer) {
-    std::vector<float> floats;  // all alike, as the other models' are
-    for (TcpRequest request; peer.TryRead(std::as_writable_bytes(std::span(&request, 1)));) {
-      floats.resize(static_cast<std::size_t>(std::max(request.sent, request.answered) / sizeof(float) + 1), 0.5f);
-      const std::span<std::byte> bytes = std::as_writable_bytes(std::span(floats));
-      if (!peer.TryRead(bytes.first(request.sent))) return;
-      peer.Write(bytes.first(request.answered));
-    }
-  }
-  int fd_;
   int port_ = 0;
 };
+
+/// Answers TcpRequests.
+inline void ServeTcp(Socket peer) {
+  std::vector<float> floats;  // all alike, as the other models' are
+  for (TcpRequest request; peer.TryRead(std::as_writable_bytes(std::span(&request, 1)));) {
+    floats.resize(static_cast<std::size_t>(std::max(request.sent, request.answered) / sizeof(float) + 1), 0.5f);
+    const std::span<std::byte> bytes = std::as_writable_bytes(std::span(floats));
+    if (!peer.TryRead(bytes.first(request.sent))) return;
+    peer.Write(bytes.first(request.answered));
+  }
+}
 
 }  // namespace bench
 

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Large tensors to a server, from it, and both ways; beside what loopback and memory themselves take.
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <grpcpp/generic/generic_stub.h>
+
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -72,6 +78,76 @@ struct RawTensor final : RawOpen {
   double KeptBytes() const override { return kDoes == Does::kSend ? 0 : static_cast<double>(bytes); }
   const std::size_t bytes;
   std::optional<Buffer> input;
+};
+
+// gRPC's generic stub with default arguments, used as well as it can be: a request that refers to the tensor, an answer
+// that is copied once, from the pieces in which it came.
+template <Does kDoes>
+struct GenericTensor final : Way {
+  explicit GenericTensor(const Aim& aim) : bytes(aim.bytes) {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(-1);
+    stub.emplace(grpc::CreateCustomChannel(aim.target, grpc::InsecureChannelCredentials(), arguments));
+    if (kDoes != Does::kReceive) input.emplace(aim);
+    if (kDoes != Does::kSend) output.emplace(aim, 0.0f);
+    Infer("sink");
+  }
+  ~GenericTensor() override { queue.Shutdown(); }
+  void Make(int calls, int, Latencies& latencies) override {
+    for (int i = 0; i < calls; ++i) {
+      const auto from = Clock::now();
+      const grpc::ByteBuffer response = Infer(ModelFor(kDoes, bytes));
+      if (kDoes != Does::kSend) {
+        CopyTail(response);
+        Check(output->lent(), bytes);
+      }
+      latencies.Add(from);
+    }
+  }
+  grpc::ByteBuffer Infer(const std::string& model) {
+    const std::span<const float> sent = input ? input->lent() : std::span<const float>(kTiny);
+    open::ModelInferRequest request;
+    request.set_model_name(model);
+    RawOpen::Describe(request, "tensor", sent);
+    std::string head = request.SerializeAsString();
+    google::protobuf::io::StringOutputStream appended(&head);
+    google::protobuf::io::CodedOutputStream out(&appended);
+    out.WriteTag(open::ModelInferRequest::kRawInputContentsFieldNumber << 3 | 2);
+    out.WriteVarint64(sent.size_bytes());
+    out.Trim();
+    const std::array<grpc::Slice, 2> slices{grpc::Slice(head),
+                                            grpc::Slice(sent.data(), sent.size_bytes(), grpc::Slice::STATIC_SLICE)};
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(1));
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    const auto call = stub->PrepareUnaryCall(&context, "/inference.GRPCInferenceService/ModelInfer",
+                                             grpc::ByteBuffer(slices.data(), slices.size()), &queue);
+    call->StartCall();
+    call->Finish(&response, &status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    queue.Next(&tag, &ok);
+    Expect(status);
+    return response;
+  }
+  // The tensor is what an answer ends with.
+  void CopyTail(const grpc::ByteBuffer& response) {
+    std::vector<grpc::Slice> slices;
+    if (response.Length() < bytes || !response.Dump(&slices).ok()) Give("the answer holds no tensor");
+    std::size_t skip = response.Length() - bytes;
+    auto to = std::as_writable_bytes(output->room()).begin();
+    for (const grpc::Slice& slice : slices) {
+      const std::span<const std::byte> piece = std::as_bytes(std::span(slice.begin(), slice.size()));
+      const std::size_t skipped = std::min(skip, piece.size());
+      to = std::copy(piece.begin() + static_cast<std::ptrdiff_t>(skipped), piece.end(), to);
+      skip -= skipped;
+    }
+  }
+  const std::size_t bytes;
+  std::optional<grpc::GenericStub> stub;
+  grpc::CompletionQueue queue;
+  std::optional<Buffer> input, output;
 };
 
 // `kInto`: into the caller's buffer. Otherwise the result keeps what was received in the pieces in which it came.
@@ -149,6 +225,9 @@ void AddTensors(Ways& ways) {
   ways["raw_send"] = Make<RawTensor<Does::kSend>>();
   ways["raw_receive"] = Make<RawTensor<Does::kReceive>>();
   ways["raw_echo"] = Make<RawTensor<Does::kEcho>>();
+  ways["generic_send"] = Make<GenericTensor<Does::kSend>>();
+  ways["generic_receive"] = Make<GenericTensor<Does::kReceive>>();
+  ways["generic_echo"] = Make<GenericTensor<Does::kEcho>>();
   ways["ours_send"] = Make<OursTensor<Does::kSend>>();
   ways["ours_receive"] = Make<OursTensor<Does::kReceive>>();
   ways["ours_receive_pieces"] = Make<OursTensor<Does::kReceive, false>>();

@@ -171,6 +171,36 @@ TEST_CASE("a slow reader holds the server back", "[stream]") {
   CHECK(written < 100);
 }
 
+TEST_CASE("what a stream that nobody reads holds is bounded, also after large answers, and more so if asked for",
+          "[stream]") {
+  constexpr std::size_t kMessage = std::size_t{1} << 20;
+  std::atomic<int> written{0};
+  RawServer server([&](RawCall& call) {
+    const auto request = call.Read();
+    if (TextOf(*request) == "large") {
+      call.Write(Answer(std::string(32 * kMessage, 'x')));
+      return;
+    }
+    for (written = 0; call.Write(Answer(std::string(kMessage, 'x')));) ++written;
+  });
+  // What it has written when it has written nothing more for a while.
+  const auto settled = [&] {
+    int before = -1;
+    while (written != std::exchange(before, written.load()))
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    return before;
+  };
+  // Beside the window there is what is read ahead, and what the sockets hold.
+  constexpr int kAhead = 4 + 1 + 24;
+  for (const auto& [window, most] : {std::pair{0, 32}, std::pair{1 << 20, 1}}) {
+    const Client client = Connect(server.target(), {.connection = {.receive_window_bytes = window}});
+    for (int i = 0; i < 4; ++i) REQUIRE(client.Call<&Inference::RunInference>(Text("large")).ok());
+    auto stream = client.Stream<&Inference::StreamInference>(Text("x"));
+    REQUIRE(stream.Read().has_value());
+    CHECK(settled() <= most + kAhead);
+  }
+}
+
 TEST_CASE("a message that does not parse ends the stream with INTERNAL and the server sees it", "[stream][trap]") {
   Event cancelled;
   RawServer server([&](RawCall& call) {

@@ -5,9 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -16,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "benchmarks/distance.h"
 #include "inferwire/testing/fake_server.h"
 #include "support/inference.h"
 #include "support/sockets.h"
@@ -39,6 +43,30 @@ TEST_CASE("connection options that make no sense are refused by name", "[channel
   CHECK(Contains(Validate(ConnectionOptions{.max_send_message_bytes = 0}), "max_send_message_bytes is 0"));
   for (const char* const authority : {"a b", "http://a", "a/b", "u@a", "a\n"}) {
     CHECK(Contains(Validate(ConnectionOptions{.authority = authority}), "connection.authority is '"));
+  }
+  CHECK(Validate(ConnectionOptions{.receive_window_bytes = 65536}).ok());
+  CHECK(Contains(Validate(ConnectionOptions{.receive_window_bytes = 1}), "receive_window_bytes is 1; expected 0, or"));
+  CHECK(Contains(Validate(ConnectionOptions{.receive_window_bytes = std::int64_t{1} << 31}), "receive_window_bytes"));
+}
+
+TEST_CASE("a large answer over a long path takes few round trips, and a large request too", "[channel][client]") {
+  constexpr std::size_t kLarge = std::size_t{8} << 20;
+  RawServer server([](RawCall& call) {
+    const auto request = call.Read();
+    call.Write(Answer(std::string(request->size() > kLarge ? 1 : kLarge, 'x')));
+  });
+  constexpr auto kRoundTrip = std::chrono::milliseconds(150);
+  const bench::Listener distant = bench::Distance(server.target(), kRoundTrip);
+  const Client client = Connect("127.0.0.1:" + std::to_string(distant.port()));
+  for (const std::string& text : {std::string("x"), std::string(kLarge, 'x')}) {
+    auto least = std::chrono::steady_clock::duration::max();
+    // The window has grown once some have come. One that were fixed would let in a MiB a round trip.
+    for (int i = 0; i < 6; ++i) {
+      const auto from = std::chrono::steady_clock::now();
+      REQUIRE(client.Call<&Inference::RunInference>(Text(text)).ok());
+      least = std::min(least, std::chrono::steady_clock::now() - from);
+    }
+    CHECK(least < 5 * kRoundTrip);
   }
 }
 

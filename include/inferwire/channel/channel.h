@@ -81,6 +81,11 @@ struct ConnectionOptions {
   absl::Duration lent_memory_timeout = absl::Seconds(1);
   /// The largest request sent, in bytes; what exceeds it ends the call with RESOURCE_EXHAUSTED before it is sent.
   std::int64_t max_send_message_bytes = (std::numeric_limits<std::int32_t>::max)();
+  /// How many bytes a server may send of a call ahead of its reader: what a stream that is not read holds of memory
+  /// beyond the messages that it has read ahead. With 0 gRPC finds out what the path carries: 4 MiB, which grow up to
+  /// 32 MiB as large answers come (gRPC 1.51; newer ones have no such bound). A number, 64 KiB to 1 GiB, holds from the
+  /// start and for good; then a large answer takes a round trip for each MiB, which tells from about a millisecond on.
+  std::int64_t receive_window_bytes = 0;
 };
 
 namespace channel {
@@ -131,6 +136,11 @@ inline absl::Status Validate(const ConnectionOptions& options) {
       options.max_send_message_bytes > (std::numeric_limits<std::int32_t>::max)()) {
     return absl::InvalidArgumentError(detail::Cat("connection.max_send_message_bytes is ",
                                                   options.max_send_message_bytes, "; expected 1 to 2147483647"));
+  }
+  if (options.receive_window_bytes != 0 &&
+      (options.receive_window_bytes < 64 << 10 || options.receive_window_bytes > 1 << 30)) {
+    return absl::InvalidArgumentError(detail::Cat("connection.receive_window_bytes is ", options.receive_window_bytes,
+                                                  "; expected 0, or 65536 to 1073741824"));
   }
   return absl::OkStatus();
 }
@@ -296,11 +306,12 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
   // The engine keeps every deadline itself, also where gRPC would not; a second timer costs another twentieth. Servers
   // are told of deadlines all the same.
   arguments.SetInt("grpc.enable_deadline_checking", 0);
-  // A window that is there from the start, in place of gRPC's own, which grows as it probes for what the path holds:
-  // large answers come faster, and half a tensor less is buffered on the way. It is also what a server may send ahead
-  // on a stream that nobody reads, hence not more; and what comes in one round trip of a call, hence not less.
-  arguments.SetInt("grpc.http2.bdp_probe", 0);
-  arguments.SetInt("grpc.http2.lookahead_bytes", 2 << 20);
+  // Without its probe gRPC announces a window of 64 KiB for the connection, whatever those of its streams are, and one
+  // MiB more for each that is being read: a round trip for each MiB.
+  if (options.receive_window_bytes != 0) {
+    arguments.SetInt("grpc.http2.bdp_probe", 0);
+    arguments.SetInt("grpc.http2.lookahead_bytes", static_cast<int>(options.receive_window_bytes));
+  }
   // Error texts and details travel in trailers, and what exceeds the limit takes the status with it. gRPC's default of
   // 8 KiB is little for them; a model's Python traceback can be long. Newer versions refuse some of what is over the
   // first limit, and all that is over the second.
@@ -326,8 +337,8 @@ inline std::string IdentityOf(const ConnectionOptions& o) {
                      o.keepalive_without_calls ? 1 : 0, " ", absl::FormatDuration(o.max_age), " ",
                      absl::FormatDuration(o.lent_memory_timeout), " ", absl::FormatDuration(o.connect_timeout), " ",
                      absl::FormatDuration(o.max_reconnect_backoff), " ", o.max_send_message_bytes, " ",
-                     o.user_agent.size(), " ", o.user_agent, o.authority.size(), " ", o.authority, o.use_proxy ? 1 : 0,
-                     " ", o.service_config.size(), " ", o.service_config);
+                     o.receive_window_bytes, " ", o.user_agent.size(), " ", o.user_agent, o.authority.size(), " ",
+                     o.authority, o.use_proxy ? 1 : 0, " ", o.service_config.size(), " ", o.service_config);
 }
 
 }  // namespace channel
