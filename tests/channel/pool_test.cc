@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <map>
+#include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -53,20 +55,6 @@ std::vector<std::string> Targets(int count) {
   return out;
 }
 }  // namespace
-
-TEST_CASE("equal targets get equal shares", "[channel]") {
-  Bench bench(Targets(5));
-  std::map<std::string, int> shares;
-  TimePoint now = kStart;
-  for (int i = 0; i < 5000; ++i) {
-    now += milliseconds(1);
-    Lease lease = bench.Pick(now);
-    ++shares[lease.target()];
-    lease.Return(Verdict::kAnswered, absl::Milliseconds(1), now);
-  }
-  REQUIRE(shares.size() == 5);
-  for (const auto& [target, share] : shares) CHECK(share == Approx(1000).margin(400));
-}
 
 TEST_CASE("a slow target gets little, a failing one nothing while it fails", "[channel]") {
   Bench bench(Targets(3), TargetOrder::kBalanced, {}, {.consecutive_failures = 0, .failure_rate = 1});
@@ -211,7 +199,7 @@ TEST_CASE("a target that comes back takes its share by and by", "[channel]") {
     }
     return out / 1000.0;
   };
-  // Of two alike the first drawn is taken: half of the time, times the share that it is given.
+  // Of two alike each has its turn: half of the time, times the share that it is given.
   CHECK(share(kStart + milliseconds(1)) == Approx(0.05).margin(0.03));
   CHECK(share(kStart + seconds(5)) == Approx(0.25).margin(0.06));
   CHECK(share(kStart + seconds(10)) == Approx(0.5).margin(0.08));
@@ -344,4 +332,27 @@ TEST_CASE("a dead target costs no call, and is used again once it is back", "[ch
     back = client.Call<&Inference::RunInference>(Text("x"))->text() == "shaky";
   }
   CHECK(back);
+}
+
+TEST_CASE("equal servers share evenly, one call at a time and many", "[channel][client]") {
+  for (const int in_flight : {1, 64}) {
+    std::vector<std::unique_ptr<FakeServer>> servers;
+    ClientOptions options;
+    options.credentials = inferwire::Insecure();
+    for (int i = 0; i < 3; ++i) {
+      servers.push_back(std::make_unique<FakeServer>());
+      servers.back()->On<&Inference::RunInference>().Reply(Response("x"));
+      options.targets.push_back(servers.back()->target());
+    }
+    const Client client = *Client::Create(options);
+    std::vector<std::thread> threads;
+    std::atomic<int> left{600};
+    for (int t = 0; t < in_flight; ++t) {
+      threads.emplace_back([&] {
+        while (left-- > 0) client.Call<&Inference::RunInference>(Text("x")).IgnoreError();
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const auto& server : servers) CHECK(server->calls<&Inference::RunInference>() == Approx(200).margin(40));
+  }
 }

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <mutex>
 
 #include "inferwire/clock.h"
@@ -68,12 +69,17 @@ inline absl::Status Validate(const OutlierPolicy& policy) {
 /// One target's circuit breaker: closed, ejected, then half open for a single attempt whose outcome decides. Pure: time
 /// comes in as an argument, and whether one more may be ejected as a function. Safe from any thread; what a pick asks,
 /// and what a success in good times tells, takes no lock.
+///
+/// Every ejection and every end of one begins an epoch, and what became of an attempt tells of the epoch in which it
+/// began: a call that was swallowed before an ejection may end long after the target has recovered.
 class Outlier {
  public:
   /// The policy outlives it.
   explicit Outlier(const OutlierPolicy& policy) : policy_(policy) {}
 
   bool ejected() const { return ejected_until_.load(std::memory_order_acquire) != kClosed; }
+  /// For an attempt that begins now.
+  std::uint32_t epoch() const { return epoch_.load(std::memory_order_acquire); }
   /// An attempt that goes there; false if another one was quicker to be the probe. True for `probe` where it is the
   /// one.
   bool Enter(TimePoint now, bool* probe) {
@@ -85,27 +91,31 @@ class Outlier {
     return true;
   }
 
-  /// It answered. True where that ended an ejection.
-  bool OnAnswer(TimePoint now) {
+  /// An attempt that began in `epoch` was answered. `probe`: whether Enter said that it was the one. True where that
+  /// ended an ejection.
+  bool OnAnswer(TimePoint now, std::uint32_t epoch, bool probe) {
+    if (epoch != this->epoch()) return false;
     calls_.fetch_add(1, std::memory_order_relaxed);
     if (consecutive_.load(std::memory_order_relaxed) != 0) consecutive_.store(0, std::memory_order_relaxed);
     if (!ejected()) return false;
     std::lock_guard lock(mutex_);
-    if (now < ejected_until_.load(std::memory_order_relaxed)) return false;  // an attempt of the time before
+    // One that was sent there all the same, where all are bad, may be quicker than the ejection.
+    if (epoch != this->epoch() || (!probe && now < ejected_until_.load(std::memory_order_relaxed))) return false;
     closed_at_ = now;
     calls_ = failures_ = 0;
     window_start_ = now;
+    epoch_.fetch_add(1, std::memory_order_acq_rel);
     ejected_until_.store(kClosed, std::memory_order_release);
     probing_ = false;
     return true;
   }
   /// It failed. `may_eject` is asked, once, if that is reason enough; true where the target was ejected by it.
   template <class MayEject>
-  bool OnFailure(TimePoint now, MayEject may_eject) {
+  bool OnFailure(TimePoint now, std::uint32_t epoch, bool probe, MayEject may_eject) {
     std::lock_guard lock(mutex_);
-    const TimePoint until = ejected_until_.load(std::memory_order_relaxed);
-    if (until != kClosed) {
-      if (now >= until && probing_) Eject(now);  // the probe failed
+    if (epoch != this->epoch()) return false;
+    if (ejected()) {
+      if (probe) Eject(now);
       return false;
     }
     if (window_start_ == kClosed) window_start_ = now;  // answers may have come before
@@ -125,7 +135,10 @@ class Outlier {
     return true;
   }
   /// The probe ended without a verdict: cancelled, say.
-  void OnNoVerdict() { probing_ = false; }
+  void OnNoVerdict(std::uint32_t epoch) {
+    std::lock_guard lock(mutex_);
+    if (epoch == this->epoch()) probing_ = false;
+  }
 
  private:
   static constexpr TimePoint kClosed = TimePoint::min();
@@ -133,13 +146,15 @@ class Outlier {
   void Eject(TimePoint now) {
     ++times_;
     consecutive_ = 0;
-    probing_ = false;
     const absl::Duration wait = (std::min)(policy_.ejection * times_, policy_.max_ejection);
+    epoch_.fetch_add(1, std::memory_order_acq_rel);
     ejected_until_.store(After(now, wait), std::memory_order_release);
+    probing_ = false;
   }
 
   const OutlierPolicy& policy_;
   std::atomic<TimePoint> ejected_until_{kClosed};
+  std::atomic<std::uint32_t> epoch_{0};
   std::atomic<bool> probing_{false};
   std::atomic<int> consecutive_{0}, calls_{0}, failures_{0};
   std::mutex mutex_;  // of what follows, and of changes of state

@@ -31,7 +31,7 @@ inline namespace v0 {
 
 /// What several targets are to one another.
 enum class TargetOrder {
-  kBalanced,  ///< equals: the less busy and quicker of two drawn at random
+  kBalanced,  ///< equals: of two drawn at random the less busy and quicker one; where they are alike, in turn
   kPriority,  ///< the first is used as long as it works, then the second, and so on
 };
 
@@ -74,6 +74,8 @@ class Lease {
       : pool_(&pool),
         target_(std::move(target)),
         channel_(channel != nullptr ? channel->shared_from_this() : nullptr),
+        load_epoch_(target_->endpoint->load().epoch()),
+        outlier_epoch_(target_->outlier.epoch()),
         timed_(timed),
         probe_(probe),
         warm_(channel == nullptr || channel->warm()) {
@@ -83,6 +85,8 @@ class Lease {
       : pool_(std::exchange(other.pool_, nullptr)),
         target_(std::move(other.target_)),
         channel_(std::move(other.channel_)),
+        load_epoch_(other.load_epoch_),
+        outlier_epoch_(other.outlier_epoch_),
         timed_(other.timed_),
         probe_(other.probe_),
         warm_(other.warm_) {}
@@ -106,6 +110,8 @@ class Lease {
   // Kept to the end, since the attempt asks them later: who it was, and what its error means.
   std::shared_ptr<Target> target_;
   std::shared_ptr<Channel> channel_;
+  // In which it began: what becomes of it tells of those.
+  std::uint32_t load_epoch_, outlier_epoch_;
   bool timed_;
   bool probe_;
   bool warm_;
@@ -133,6 +139,11 @@ class Pool {
     const Reading reading(*this);
     const List& list = reading.list();
     if (list.size() == 1) return take(list.front(), false);
+    // Of two, the one whose turn it is not is told of it.
+    const auto take_turn = [&](const std::shared_ptr<Target>& target, const std::shared_ptr<Target>& other) {
+      target->endpoint->load().TakeTurn(other->endpoint->load());
+      return take(target, false);
+    };
     const bool some_out = out_.load(std::memory_order_relaxed) != 0;
     const bool panic = panic_.load(std::memory_order_relaxed);
     const auto fit = [&](const std::shared_ptr<Target>& target) {
@@ -157,18 +168,30 @@ class Pool {
       for (const std::size_t drawn : {first, second}) {
         if (probe(list[drawn])) return take(list[drawn], false);
       }
-      const bool a = Ready(*list[first], now, random) && fit(list[first]);
-      const bool b = Ready(*list[second], now, random) && fit(list[second]);
-      if (a && b) return take(Cheaper(list[first], list[second], now), false);
-      if (a || b) return take(list[a ? first : second], false);
+      const bool a = fit(list[first]) && !list[first]->endpoint->load().Avoided(now);
+      const bool b = fit(list[second]) && !list[second]->endpoint->load().Avoided(now);
+      if (a && b) {
+        const auto& better = Better(list[first], list[second], now);
+        const auto& other = &better == &list[first] ? list[second] : list[first];
+        if (Warm(*better, now, random)) return take_turn(better, other);
+        if (Warm(*other, now, random)) {
+          better->endpoint->load().PassTurn(other->endpoint->load());
+          return take_turn(other, better);
+        }
+      } else if (a || b) {
+        const auto& only = list[a ? first : second];
+        if (Warm(*only, now, random)) return take_turn(only, list[a ? second : first]);
+      }
       // Both are out of the question: the best of all others.
       for (const auto& target : list) {
-        if (fit(target)) best = best == nullptr ? &target : &Cheaper(*best, target, now);
+        if (fit(target)) best = best == nullptr ? &target : &Better(*best, target, now);
       }
     } else {
       for (const auto& target : list) {
         if (!fit(target)) continue;
-        if (probe(target) || Ready(*target, now, random)) return take(target, false);
+        if (probe(target) || (!target->endpoint->load().Avoided(now) && Warm(*target, now, random))) {
+          return take(target, false);
+        }
         if (best == nullptr || (*best)->endpoint->load().Avoided(now)) best = &target;
       }
     }
@@ -266,10 +289,9 @@ class Pool {
     return (std::min)(static_cast<std::size_t>(unit * static_cast<double>(size)), size - 1);
   }
   static bool Out(const Target& target) { return target.unhealthy || target.outlier.ejected(); }
-  /// Whether a target takes the call that it was drawn for: always, unless it failed or came back just now.
+  /// Whether a target takes the call that it was drawn for: always, unless it came back just now.
   template <class Draw>
-  bool Ready(Target& target, TimePoint now, Draw& random) const {
-    if (target.endpoint->load().Avoided(now)) return false;
+  bool Warm(Target& target, TimePoint now, Draw& random) const {
     const TimePoint since = target.cold_since.load(std::memory_order_relaxed);
     if (since == kWarm) return true;
     const double share =
@@ -280,9 +302,9 @@ class Pool {
     }
     return random() < (std::max)(share, 0.1);
   }
-  static const std::shared_ptr<Target>& Cheaper(const std::shared_ptr<Target>& a, const std::shared_ptr<Target>& b,
-                                                TimePoint now) {
-    return a->endpoint->load().Cost(now) <= b->endpoint->load().Cost(now) ? a : b;
+  static const std::shared_ptr<Target>& Better(const std::shared_ptr<Target>& a, const std::shared_ptr<Target>& b,
+                                               TimePoint now) {
+    return &Load::Better(a->endpoint->load(), b->endpoint->load(), now) == &a->endpoint->load() ? a : b;
   }
   // Whether one more target may be ejected without exceeding the share.
   bool MayEject() const {
@@ -329,7 +351,7 @@ inline void Lease::Return(Verdict verdict, std::optional<absl::Duration> latency
   target.ended.fetch_add(1, std::memory_order_relaxed);
   if (verdict == Verdict::kFailed || verdict == Verdict::kUnreached) {
     target.failures.fetch_add(1, std::memory_order_relaxed);
-    load.Failed(now);
+    if (load_epoch_ == load.epoch()) load.Failed(now);  // others of the same time failed for the same cause
   }
   switch (verdict) {
     case Verdict::kAnswered:
@@ -338,23 +360,23 @@ inline void Lease::Return(Verdict verdict, std::optional<absl::Duration> latency
         if (warm_) load.Observe(*latency, now);
         target.latencies.Add(*latency);
       }
-      if (target.outlier.OnAnswer(now)) {
+      if (target.outlier.OnAnswer(now, outlier_epoch_, probe_)) {
         target.cold_since.store(now, std::memory_order_relaxed);
         pool->Review();
       }
       return;
     case Verdict::kFailed:
-      if (target.outlier.OnFailure(now, [pool] { return pool->MayEject(); })) {
+      if (target.outlier.OnFailure(now, outlier_epoch_, probe_, [pool] { return pool->MayEject(); })) {
         target.ejections.fetch_add(1, std::memory_order_relaxed);
         pool->Review();
       }
       return;
     case Verdict::kUnreached:
-      if (probe_) target.outlier.OnFailure(now, [] { return true; });
+      if (probe_) target.outlier.OnFailure(now, outlier_epoch_, probe_, [] { return true; });
       return;
     case Verdict::kNone:
       if (latency.has_value()) load.ObserveAtLeast(*latency, now);
-      if (probe_) target.outlier.OnNoVerdict();
+      if (probe_) target.outlier.OnNoVerdict(outlier_epoch_);
       return;
   }
 }
