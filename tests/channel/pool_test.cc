@@ -296,7 +296,7 @@ TEST_CASE("waiting for a connection that cannot be made names the target", "[cha
     options.targets = targets;
     const absl::Status status = Client::Create(options)->WaitUntilReady(absl::Milliseconds(200));
     CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
-    CHECK(status.message().starts_with("no connection within 200ms to " + dead.target()));
+    CHECK(std::string(status.message()).starts_with("no connection within 200ms to " + dead.target()));
   }
 }
 
