@@ -20,29 +20,32 @@
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
 #include "inferwire/detail/invoke_user.h"
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/inference.h"
+#include "inferwire/known_models.h"
 #include "inferwire/shared_memory.h"
 
 namespace inferwire {
 inline namespace v0 {
 
 /// Keeps a region known to the server it was registered with, and lets the server forget it when this ends: with a call
-/// that takes at most five seconds and whose error nobody sees; Unregister tells. Move-only. Belongs to one thread at a
-/// time, and should end before the region does.
+/// that takes at most five seconds and whose error nobody sees; Unregister tells. A child of fork lets it be.
+/// Move-only. Belongs to one thread at a time, and should end before the region does.
 class [[nodiscard]] SharedMemoryRegistration {
  public:
   SharedMemoryRegistration(SharedMemoryRegistration&& other) noexcept
-      : name_(std::move(other.name_)), unregister_(std::exchange(other.unregister_, nullptr)) {}
+      : name_(std::move(other.name_)), origin_(other.origin_), unregister_(std::exchange(other.unregister_, nullptr)) {}
   SharedMemoryRegistration& operator=(SharedMemoryRegistration&& other) noexcept {
     if (this != &other) {
-      static_cast<void>(Unregister());
+      End();
       name_ = std::move(other.name_);
+      origin_ = other.origin_;
       unregister_ = std::exchange(other.unregister_, nullptr);
     }
     return *this;
   }
-  ~SharedMemoryRegistration() { static_cast<void>(Unregister()); }
+  ~SharedMemoryRegistration() { End(); }
 
   const std::string& name() const { return name_; }
 
@@ -58,7 +61,13 @@ class [[nodiscard]] SharedMemoryRegistration {
   SharedMemoryRegistration(std::string name, std::function<absl::Status()> unregister)
       : name_(std::move(name)), unregister_(std::move(unregister)) {}
 
+  // A child of fork has a copy of what is its parent's.
+  void End() {
+    if (origin_ == detail::ProcessGeneration()) static_cast<void>(Unregister());
+  }
+
   std::string name_;
+  std::uint32_t origin_ = detail::ProcessGeneration();
   std::function<absl::Status()> unregister_;
 };
 
@@ -108,7 +117,9 @@ class Admin {
   {
     const auto request = detail::InvokeUser("the contract's LoadRequest", [&] { return C::LoadRequest(model, load); });
     if (!request.ok()) return request.status();
-    return Change<typename C::RepositoryModelLoad>(*request, std::move(options));
+    absl::Status status = Change<typename C::RepositoryModelLoad>(*request, std::move(options));
+    Forget(model);
+    return status;
   }
   /// Unloads a model. Servers let running requests end, and may answer before that.
   absl::Status UnloadModel(const std::string& model, const UnloadOptions& unload = {}, CallOptions options = {}) const
@@ -117,7 +128,9 @@ class Admin {
     const auto request =
         detail::InvokeUser("the contract's UnloadRequest", [&] { return C::UnloadRequest(model, unload); });
     if (!request.ok()) return request.status();
-    return Change<typename C::RepositoryModelUnload>(*request, std::move(options));
+    absl::Status status = Change<typename C::RepositoryModelUnload>(*request, std::move(options));
+    Forget(model);
+    return status;
   }
 
   /// The regions that the server knows, by name; one if it is named. NOT_FOUND or an empty answer where it is not
@@ -231,6 +244,9 @@ class Admin {
   }
 
  private:
+  // It may have another shape now, whatever the answer was.
+  void Forget(const std::string& model) const { client_.engine()->template Kept<detail::KnownModels>()->Forget(model); }
+
   template <class R>
   static typename R::Request Named(const std::string& name) {
     typename R::Request request;

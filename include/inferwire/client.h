@@ -31,6 +31,7 @@
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/fork.h"
+#include "inferwire/engine/gate.h"
 #include "inferwire/engine/health.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/engine/shared_stream.h"
@@ -330,6 +331,8 @@ class Client {
     std::string id = {};
     /// Whether decoding the answer may take any time, and other calls are not to wait for it.
     bool foreign = false;
+    /// What is waited for first.
+    std::shared_ptr<engine::Gate> gate = nullptr;
   };
   /// What the calls of all copies share, for layers that wait by themselves.
   const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
@@ -383,7 +386,8 @@ class Client {
     return {raw.path,           raw.request.ok() ? *std::move(raw.request) : wire::Payload(),
             std::move(options), timeout,
             raw.draining,       std::move(raw.carrier),
-            std::move(raw.id)};
+            std::move(raw.id),  nullptr,
+            std::move(raw.gate)};
   }
   detail::Ref<engine::StreamCall> StartStream(Raw&& raw, CallOptions&& options, engine::StreamCall::Form form,
                                               engine::StreamCall::ResumeFunction resume = nullptr) const {

@@ -4,13 +4,13 @@
 #ifndef INFERWIRE_MODEL_H_
 #define INFERWIRE_MODEL_H_
 
+#include <absl/base/attributes.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -28,10 +28,14 @@
 #include "inferwire/contract/contract.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/text.h"
+#include "inferwire/engine/gate.h"
+#include "inferwire/future.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
+#include "inferwire/known_models.h"
 #include "inferwire/model_check.h"
 #include "inferwire/model_metadata.h"
+#include "inferwire/policy/retry.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/protobuf.h"
 
@@ -141,6 +145,23 @@ absl::Status DecodeMetadata(wire::Reply&& reply, ModelMetadata& out) {
   out = *std::move(metadata);
   return absl::OkStatus();
 }
+/// The same for those that are kept: none that takes much room.
+template <class C>
+absl::Status DecodeKeptMetadata(wire::Reply&& reply, ModelMetadata& out) {
+  constexpr std::size_t kMost = std::size_t{1} << 20;
+  if (reply.size() > kMost) return absl::ResourceExhaustedError(Cat("metadata of ", reply.size(), " bytes"));
+  return DecodeMetadata<C>(std::move(reply), out);
+}
+template <class C>
+constexpr AlsoTakes AlsoTakesOf() {
+  if constexpr (KnowsWhatElse<C>) return C::AlsoTakes;
+  return nullptr;
+}
+/// What a contract knows of its servers included.
+template <class C>
+absl::Status CheckAs(const InferRequest& request, const ModelMetadata& model) {
+  return CheckRequest(request, model, AlsoTakesOf<C>());
+}
 template <class C>
 constexpr bool ChecksByDefault() {
   if constexpr (requires { C::kMetadataBinds; }) return C::kMetadataBinds;
@@ -185,24 +206,6 @@ inline bool HasOwnHeaders(const CallOptions& options) {
          options.parent != nullptr;
 }
 
-/// A model's metadata as it was last told, for all copies of a Model.
-class KnownMetadata {
- public:
-  std::shared_ptr<const ModelMetadata> Get() const {
-    std::lock_guard lock(mutex_);
-    return metadata_;
-  }
-  void Set(ModelMetadata metadata) {
-    auto kept = std::make_shared<const ModelMetadata>(std::move(metadata));
-    std::lock_guard lock(mutex_);
-    metadata_ = std::move(kept);
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::shared_ptr<const ModelMetadata> metadata_;
-};
-
 }  // namespace detail
 
 /// For HealthPolicy::readiness: targets are used while the contract says that the server is ready.
@@ -226,7 +229,9 @@ struct ModelOptions {
   /// Empty: the server's choice.
   std::string version = {};
   /// Whether requests are held against the model's metadata before they are sent, which is asked for with the first
-  /// one. Unset: as the contract says, which knows whether its servers' metadata can be relied on.
+  /// one, once for all copies of the client. A request goes unchecked where the server does not tell, or not in half of
+  /// the call's time. Unset: as the contract says, which knows whether its servers' metadata can be relied on, and then
+  /// streams and sequences ask nothing, but are held against what is known.
   std::optional<bool> check = std::nullopt;
   /// Whether Infer and AsyncInfer send their requests on one stream to each server (for contracts that share streams),
   /// which takes less time than a call each. Deadlines, cancellation, retries and errors are the same; the server's
@@ -251,21 +256,18 @@ class Model {
       if (!shared_) shared_ = detail::ShareStreams<C>(client_);
     }
     if constexpr (TellsModels<C>) {
-      if (options_.check.value_or(detail::ChecksByDefault<C>())) known_ = std::make_shared<detail::KnownMetadata>();
+      if (options_.check.value_or(detail::ChecksByDefault<C>()) && !client_.engine()->foreign()) {
+        known_ = client_.engine()->template Kept<detail::KnownModels>()->Get(C::ModelMetadata::path(), name_,
+                                                                             options_.version);
+      }
     }
   }
 
-  const std::string& name() const { return name_; }
-  const std::string& version() const { return options_.version; }
+  const std::string& name() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return name_; }
+  const std::string& version() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return options_.version; }
 
   /// Calls and waits: `model.Infer({{"image", std::span<const float>(pixels), {1, 64}}})`.
   absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
-    if (known_ != nullptr) {
-      if (absl::Status status = Check(request, options); !status.ok()) {
-        if (options.info != nullptr) *options.info = InfoOf(status);
-        return status;
-      }
-    }
     AsOnce(request, options);
     const detail::Decoder<InferResult> decode = DecoderFor(request, options);
     absl::StatusOr<InferResult> result =
@@ -276,21 +278,14 @@ class Model {
 
   /// Calls and returns at once; the future has the result.
   Future<InferResult> AsyncInfer(InferRequest request, CallOptions options = {}) const {
-    if constexpr (TellsModels<C>) {
-      if (known_ != nullptr) {
-        const auto known = known_->Get();
-        if (known == nullptr || !CheckRequest(request, *known).ok()) {
-          if (absl::Status status = request.Validate(); !status.ok()) return MakeReadyFuture<InferResult>(status);
-          return AskMetadata(options).Then([self = *this, request = std::move(request), options = std::move(options)](
-                                               absl::StatusOr<ModelMetadata> metadata) mutable {
-            absl::Status status = self.CheckAgainst(request, std::move(metadata));
-            if (!status.ok()) return MakeReadyFuture<InferResult>(std::move(status));
-            return self.SendAsync(std::move(request), std::move(options));
-          });
-        }
-      }
-    }
-    return SendAsync(std::move(request), std::move(options));
+    AsOnce(request, options);
+    const detail::Decoder<InferResult> decode = DecoderFor(request, options);
+    Future<InferResult> result = client_.AsyncAs<InferResult>(RawFor(request, options), decode, std::move(options));
+    if (request.output_buffers().empty()) return result;
+    return std::move(result).Then([buffers = request.output_buffers()](absl::StatusOr<InferResult> received) {
+      detail::Deliver(received, buffers);
+      return received;
+    });
   }
 
   /// The results as a stream, for contracts that have one. Where the contract shares streams, requests to one model of
@@ -302,18 +297,19 @@ class Model {
     requires StreamingContract<C>
   {
     if constexpr (StreamsAnswers<C>) {
-      return client_.StreamAs<InferResult>({C::StreamInfer::path(), Encode(request)},
-                                           detail::DecodeResult<C, typename C::StreamInfer::Response>,
-                                           std::move(options));
+      return client_.StreamAs<InferResult>(
+          {.path = C::StreamInfer::path(), .request = Encode(request), .gate = StreamGate(request, options)},
+          detail::DecodeResult<C, typename C::StreamInfer::Response>, std::move(options));
     } else {
       if constexpr (SharesStreams<C>) {
         if (!detail::HasOwnHeaders(options)) {
-          return client_.StreamAs<InferResult>(Shared(request, shared_), detail::DecodeStreamed<C, true>,
-                                               std::move(options));
+          return client_.StreamAs<InferResult>(Shared(request, shared_, StreamGate(request, options)),
+                                               detail::DecodeStreamed<C, true>, std::move(options));
         }
       }
-      return client_.StreamAs<InferResult>({C::ModelStreamInfer::path(), Encode(request)},
-                                           detail::DecodeStreamed<C, false>, std::move(options));
+      return client_.StreamAs<InferResult>(
+          {.path = C::ModelStreamInfer::path(), .request = Encode(request), .gate = StreamGate(request, options)},
+          detail::DecodeStreamed<C, false>, std::move(options));
     }
   }
 
@@ -339,10 +335,12 @@ class Model {
   absl::StatusOr<ModelMetadata> Metadata(CallOptions options = {}) const
     requires TellsModels<C>
   {
-    return AskMetadata(std::move(options)).Get();
+    absl::StatusOr<ModelMetadata> metadata = AskMetadata(std::move(options)).Get();
+    if (metadata.ok() && known_ != nullptr) known_->Set(*metadata);
+    return metadata;
   }
 
-  const Client& client() const { return client_; }
+  const Client& client() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return client_; }
 
  private:
   template <Contract>
@@ -362,11 +360,13 @@ class Model {
   }
   Client::Raw RawFor(InferRequest& request, const CallOptions& options) const {
     if constexpr (SharesStreams<C>) {
-      if (OverStream(options)) return Shared(request, shared_);
+      if (OverStream(options)) return Shared(request, shared_, Gate(request, options));
     }
-    return {C::Infer::path(), Encode(request), request.sequence().has_id() ? nullptr : detail::DrainingOf<C>(),
-            /*carrier=*/{},
-            /*id=*/{},        !kBuiltIn<C>};
+    return {.path = C::Infer::path(),
+            .request = Encode(request),
+            .draining = request.sequence().has_id() ? nullptr : detail::DrainingOf<C>(),
+            .foreign = !kBuiltIn<C>,
+            .gate = Gate(request, options)};
   }
   detail::Decoder<InferResult> DecoderFor(const InferRequest& request, const CallOptions& options) const {
     if constexpr (SharesStreams<C>) {
@@ -377,7 +377,8 @@ class Model {
     return detail::DecodeResult<C, Response>;
   }
   // On a stream with others: what is sent may wait there when its call is over, so that memory is not lent.
-  Client::Raw Shared(InferRequest& request, const detail::Ref<engine::Carrier>& carrier) const
+  Client::Raw Shared(InferRequest& request, const detail::Ref<engine::Carrier>& carrier,
+                     std::shared_ptr<engine::Gate> gate) const
     requires SharesStreams<C>
   {
     const absl::Status asked = detail::InvokeUser("the contract's AskForEnd", [&] { C::AskForEnd(request); });
@@ -391,69 +392,49 @@ class Model {
             request.sequence().has_id() ? nullptr : detail::DrainingOf<C>(),
             carrier,
             std::move(id),
-            !kBuiltIn<C>};
+            !kBuiltIn<C>,
+            std::move(gate)};
   }
-  Future<InferResult> SendAsync(InferRequest request, CallOptions options) const {
-    AsOnce(request, options);
-    const detail::Decoder<InferResult> decode = DecoderFor(request, options);
-    Future<InferResult> result = client_.AsyncAs<InferResult>(RawFor(request, options), decode, std::move(options));
-    if (request.output_buffers().empty()) return result;
-    return std::move(result).Then([buffers = request.output_buffers()](absl::StatusOr<InferResult> received) {
-      detail::Deliver(received, buffers);
-      return received;
-    });
-  }
-
   // ---- the model's metadata
 
-  Future<ModelMetadata> AskMetadata(CallOptions options) const
+  Future<ModelMetadata> AskMetadata(CallOptions options,
+                                    detail::Decoder<ModelMetadata> decode = detail::DecodeMetadata<C>) const
     requires TellsModels<C>
   {
-    options.info = nullptr;  // it is the other call's
-    return client_.AsyncAs<ModelMetadata>(
-        {C::ModelMetadata::path(), wire::Encode(Named<typename C::ModelMetadata::Request>()), detail::DrainingOf<C>(),
-         /*carrier=*/{},
-         /*id=*/{}, !kBuiltIn<C>},
-        detail::DecodeMetadata<C>, std::move(options));
+    return client_.AsyncAs<ModelMetadata>({.path = C::ModelMetadata::path(),
+                                           .request = wire::Encode(Named<typename C::ModelMetadata::Request>()),
+                                           .draining = detail::DrainingOf<C>(),
+                                           .foreign = !kBuiltIn<C>},
+                                          decode, std::move(options));
   }
-  /// Once it is known; asked again where the request does not fit, since models are replaced.
-  absl::Status Check(const InferRequest& request, CallOptions& options) const {
+  /// Null where nothing is to be waited for: nothing is checked, or the request fits what is known. One that does not
+  /// is held against what the model says now, since models are replaced.
+  std::shared_ptr<engine::Gate> Gate(const InferRequest& request, const CallOptions& options) const {
     if constexpr (TellsModels<C>) {
-      const auto known = known_->Get();
-      if (known != nullptr && CheckRequest(request, *known).ok()) return absl::OkStatus();
-      if (absl::Status status = request.Validate(); !status.ok()) return status;
-      const auto from = std::chrono::steady_clock::now();
-      absl::Status status = CheckAgainst(request, AskMetadata(options).Get());
-      if (options.timeout.has_value()) {  // for both
-        *options.timeout -= absl::FromChrono(std::chrono::steady_clock::now() - from);
-      }
-      return status;
+      if (known_ == nullptr || client_.engine()->foreign()) return nullptr;
+      const detail::KnownModel::Answer known = known_->Get();
+      if (known != nullptr && detail::CheckAs<C>(request, *known).ok()) return nullptr;
+      // The question is everyone's: it goes on when this call does not, takes its own time, and is asked once.
+      CallOptions question{.timeout = kQuestionTimeout,
+                           .metadata = options.metadata,
+                           .token = options.token,
+                           .retry = RetryPolicy{.max_attempts = 1}};
+      return std::make_shared<detail::CheckGate>(
+          known_, request, detail::KnownModel::Manner{options.metadata, options.token.has_value()},
+          client_.engine()->Now(), detail::CheckAs<C>, [self = *this, question = std::move(question)]() mutable {
+            const auto asked =
+                FutureAccess::Release(self.AskMetadata(std::move(question), detail::DecodeKeptMetadata<C>));
+            const auto told = [self, asked] { self.known_->Told(asked->Take(), self.client_.engine()->Now()); };
+            if (!asked->OnReady(told, /*in_place=*/true)) told();
+          });
     } else {
-      return absl::OkStatus();
+      return nullptr;
     }
   }
-  // A server that cannot tell is none that can be held to it; one that cannot be reached, or has no such model, need
-  // not be asked twice.
-  absl::Status CheckAgainst(const InferRequest& request, absl::StatusOr<ModelMetadata> metadata) const {
-    switch (metadata.status().code()) {
-      case absl::StatusCode::kOk:
-        break;
-      case absl::StatusCode::kUnimplemented:
-        known_->Set({});
-        return absl::OkStatus();
-      case absl::StatusCode::kUnavailable:
-      case absl::StatusCode::kDeadlineExceeded:
-      case absl::StatusCode::kCancelled:
-      case absl::StatusCode::kNotFound:
-      case absl::StatusCode::kUnauthenticated:
-      case absl::StatusCode::kPermissionDenied:
-        return metadata.status();
-      default:
-        return absl::OkStatus();
-    }
-    absl::Status status = CheckRequest(request, *metadata);
-    known_->Set(*std::move(metadata));
-    return status;
+  // Those who stream are not made to wait for a question unless they were told to check.
+  std::shared_ptr<engine::Gate> StreamGate(const InferRequest& request, const CallOptions& options) const {
+    if (known_ == nullptr || client_.engine()->foreign()) return nullptr;
+    return options_.check.value_or(false) || known_->Get() != nullptr ? Gate(request, options) : nullptr;
   }
 
   template <class Request>
@@ -464,11 +445,13 @@ class Model {
     return request;
   }
 
+  static constexpr absl::Duration kQuestionTimeout = absl::Seconds(5);
+
   Client client_;
   std::string name_;
   ModelOptions options_;
-  detail::Ref<engine::Carrier> shared_;           // where the contract shares streams
-  std::shared_ptr<detail::KnownMetadata> known_;  // where requests are checked
+  detail::Ref<engine::Carrier> shared_;        // where the contract shares streams
+  std::shared_ptr<detail::KnownModel> known_;  // where requests are checked
 };
 
 }  // namespace v0

@@ -36,6 +36,10 @@ inline std::string Describe(const std::vector<TensorMetadata>& tensors) {
   return out.empty() ? "none" : out;
 }
 
+/// Of a contract whose servers take inputs that their metadata does not say: whether this is one.
+using AlsoTakes = bool (*)(const ModelMetadata& model, const TensorMetadata& expected, DataType given,
+                           std::size_t rank);
+
 inline bool Fits(const Shape& shape, const Shape& expected) {
   if (shape.rank() != expected.rank()) return false;
   for (std::size_t i = 0; i < shape.rank(); ++i) {
@@ -48,8 +52,9 @@ inline bool Fits(const Shape& shape, const Shape& expected) {
 
 /// INVALID_ARGUMENT, naming what the model expects, for an input that it does not have, or of another datatype or
 /// shape, and for an output that it does not give. Whether all inputs are there is the model's to say: some are
-/// optional.
-inline absl::Status CheckRequest(const InferRequest& request, const ModelMetadata& model) {
+/// optional. `also_takes`, if given, knows what servers take that they do not say.
+inline absl::Status CheckRequest(const InferRequest& request, const ModelMetadata& model,
+                                 detail::AlsoTakes also_takes = nullptr) {
   // A server that lists none knows none.
   if (!model.inputs.empty()) {
     for (const InferInput& input : request.inputs()) {
@@ -58,7 +63,8 @@ inline absl::Status CheckRequest(const InferRequest& request, const ModelMetadat
         return absl::InvalidArgumentError(detail::Cat("model '", model.name, "' has no input '", input.name(),
                                                       "'; it expects ", detail::Describe(model.inputs)));
       }
-      if (input.datatype() != expected->datatype || !detail::Fits(input.shape(), expected->shape)) {
+      const bool said = input.datatype() == expected->datatype && detail::Fits(input.shape(), expected->shape);
+      if (!said && (also_takes == nullptr || !also_takes(model, *expected, input.datatype(), input.shape().rank()))) {
         return absl::InvalidArgumentError(detail::Cat(
             "input '", input.name(), "' is ", DataTypeName(input.datatype()), " ", input.shape().ToString(),
             "; model '", model.name, "' expects ", DataTypeName(expected->datatype), " ", expected->shape.ToString()));

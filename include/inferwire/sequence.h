@@ -68,7 +68,7 @@ class [[nodiscard]] Sequence {
       return MakeReadyFuture<InferResult>(std::move(status));
     }
     request.set_sequence({id_, before == State::kNew, end});
-    Client::Raw raw = model_.Shared(request, stream_);
+    Client::Raw raw = model_.Shared(request, stream_, model_.StreamGate(request, options));
     if (!raw.request.ok()) return MakeReadyFuture<InferResult>(raw.request.status());  // nothing was sent
     state_->store(State::kBusy);
     options.idempotent = false;

@@ -120,9 +120,11 @@ absl::StatusOr<Shape> ShapeFor(std::size_t size) {
 }
 
 /// FAILED_PRECONDITION, naming what the model says and what the signature says, unless everything that the signature
-/// promises to send is taken, and everything that it wants may be given.
+/// promises to send is taken, and everything that it wants may be given. `also`, if given, is a contract's AlsoTakes.
 inline absl::Status CheckSignature(const ModelMetadata& model, std::span<const TensorSignature> inputs,
-                                   std::span<const TensorSignature> outputs, bool optional_inputs) {
+                                   std::span<const TensorSignature> outputs, bool optional_inputs,
+                                   bool (*also)(const ModelMetadata&, const TensorMetadata&, DataType,
+                                                std::size_t) = nullptr) {
   const auto check = [&](std::string_view kind, std::span<const TensorMetadata> has,
                          std::span<const TensorSignature> says, auto fits) -> absl::Status {
     for (const TensorSignature& tensor : says) {
@@ -134,7 +136,8 @@ inline absl::Status CheckSignature(const ModelMetadata& model, std::span<const T
                                                  "'; it has ", there.empty() ? "none" : there));
       }
       const std::span<const std::int64_t> dimensions(found->shape.begin(), found->shape.rank());
-      if (found->datatype != tensor.datatype || !fits(tensor.dimensions, dimensions)) {
+      const bool said = found->datatype == tensor.datatype && fits(tensor.dimensions, dimensions);
+      if (!said && (also == nullptr || !also(model, *found, tensor.datatype, tensor.dimensions.size()))) {
         return absl::FailedPreconditionError(Cat("model '", model.name, "' has the ", kind, " ", ToString(*found),
                                                  ", but the signature says ", tensor.ToString()));
       }

@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_TYPED_MODEL_H_
 #define INFERWIRE_TYPED_MODEL_H_
 
+#include <absl/base/attributes.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -52,16 +53,18 @@ class OutputView {
   OutputView(std::shared_ptr<const InferResult> result, std::span<const Element> elements, const Shape& shape)
       : result_(std::move(result)), elements_(elements), shape_(&shape) {}
 
-  const Shape& shape() const { return *shape_; }
+  const Shape& shape() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return *shape_; }
   std::size_t size() const { return elements_.size(); }
-  const Element* data() const { return elements_.data(); }
+  const Element* data() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return elements_.data(); }
   auto begin() const { return elements_.begin(); }
   auto end() const { return elements_.end(); }
-  const Element& operator[](std::size_t i) const { return elements_[i]; }
-  /// The elements in a row. Like all views, it lives as long as this one or a copy of it.
-  std::span<const Element> elements() const { return elements_; }
+  const Element& operator[](std::size_t i) const ABSL_ATTRIBUTE_LIFETIME_BOUND { return elements_[i]; }
+  /// The elements in a row. Like all views, it lives as long as this one or a copy of it; one that ends with the
+  /// expression gives none.
+  std::span<const Element> elements() const& ABSL_ATTRIBUTE_LIFETIME_BOUND { return elements_; }
+  std::span<const Element> elements() const&& = delete;
   /// All that the model answered.
-  const InferResult& result() const { return *result_; }
+  const InferResult& result() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return *result_; }
 
  private:
   std::shared_ptr<const InferResult> result_;
@@ -261,11 +264,12 @@ class TypedModel<C, Outputs<Outs...>, Inputs<Ins...>> {
     if constexpr (requires { typename C::ModelMetadata; }) {
       if (options.check) {
         const absl::StatusOr<ModelMetadata> metadata = typed.model_.Metadata(options.call);
-        if (!metadata.ok()) return metadata.status();
-        if (absl::Status status = detail::CheckSignature(*metadata, Inputs<Ins...>::kTensors,
-                                                         Outputs<Outs...>::kTensors, options.optional_inputs);
+        if (!metadata.ok()) return Unchecked(metadata.status());
+        if (absl::Status status =
+                detail::CheckSignature(*metadata, Inputs<Ins...>::kTensors, Outputs<Outs...>::kTensors,
+                                       options.optional_inputs, detail::AlsoTakesOf<C>());
             !status.ok()) {
-          return status;
+          return Unchecked(status);
         }
         // What nobody looks at need not be sent.
         if (metadata->outputs.size() > sizeof...(Outs)) typed.wanted_ = {std::string(Outs::kSignature.name)...};
@@ -296,6 +300,13 @@ class TypedModel<C, Outputs<Outs...>, Inputs<Ins...>> {
 
  private:
   explicit TypedModel(Model<C> model) : model_(std::move(model)) {}
+
+  static absl::Status Unchecked(const absl::Status& why) {
+    absl::Status out(why.code(), detail::Cat(detail::ToStd(why.message()),
+                                             "; BindOptions::check = false binds without asking what the model takes"));
+    why.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { out.SetPayload(url, payload); });
+    return out;
+  }
 
   template <class... Arguments>
   InferRequest Ask(Arguments&... arguments) const {

@@ -22,7 +22,7 @@ FLOORS = [
     ["call_options.h"],
     ["client_options.h"],
     ["engine/"],
-    ["batch.h", "response_stream.h"],
+    ["batch.h", "known_models.h", "response_stream.h"],
     ["asio.h", "batch_queue.h", "request_stream.h"],
     ["session.h"],
     ["client.h"],

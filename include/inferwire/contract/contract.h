@@ -9,6 +9,7 @@
 #include <absl/time/time.h>
 
 #include <concepts>
+#include <cstddef>
 #include <string_view>
 #include <utility>
 
@@ -17,6 +18,7 @@
 #include "inferwire/infer_result.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/rpc.h"
+#include "inferwire/tensor.h"
 #include "inferwire/wire/message.h"
 
 namespace inferwire {
@@ -67,6 +69,12 @@ concept KnowsDraining = requires(const absl::Status& status) {
 /// C::ModelMetadata names a unary method that tells a model's inputs and outputs.
 template <class C>
 concept TellsModels = UnaryRpc<typename C::ModelMetadata>;
+
+/// C::AlsoTakes says which inputs servers take beyond what their models' metadata says: of what datatype and rank.
+template <class C>
+concept KnowsWhatElse = requires(const ModelMetadata& model, const TensorMetadata& expected) {
+  { C::AlsoTakes(model, expected, DataType::kBytes, std::size_t{1}) } -> std::same_as<bool>;
+};
 
 /// C::CheckServer says, by what a server tells of itself, whether it speaks this contract and not one that looks alike.
 template <class C>

@@ -7,6 +7,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "inferwire/contract/open_inference_typed.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/model_metadata.h"
+#include "inferwire/tensor.h"
 #include "inferwire/wire/message.h"
 
 namespace inferwire {
@@ -86,6 +88,14 @@ struct OpenInference
     : detail::OpenInferenceDialect<open_inference::GRPCInferenceService::Stub, "inference.GRPCInferenceService"> {
   /// What models say of their inputs is what they take.
   static constexpr bool kMetadataBinds = true;
+  /// But OpenVINO Model Server (its models' platform is "OpenVINO"; Triton's backend of that name is "openvino") takes
+  /// BYTES for any input, which it decodes: images, and texts. And where a model's batch or shape is "auto", the sizes
+  /// are those of the request before, and the model takes others; the metadata does not tell which models do.
+  static bool AlsoTakes(const v0::ModelMetadata& model, const TensorMetadata& expected, DataType given,
+                        std::size_t rank) {
+    if (model.platform != "OpenVINO") return false;
+    return given == DataType::kBytes || (given == expected.datatype && rank == expected.shape.rank());
+  }
 
   using ModelStreamInfer = Rpc<&Stub::ModelStreamInfer, "inference.GRPCInferenceService">;
   static absl::StatusOr<InferResult> DecodeStreamed(wire::Reply&& reply) {

@@ -40,6 +40,7 @@
 #include "inferwire/engine/attempt.h"
 #include "inferwire/engine/carrier.h"
 #include "inferwire/engine/engine.h"
+#include "inferwire/engine/gate.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/executor.h"
 #include "inferwire/observe/observer.h"
@@ -76,6 +77,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     /// The only target that it may go to, where it is a stream that carries others there: it is for them to say how the
     /// target answers.
     std::shared_ptr<channel::Target> target = nullptr;
+    /// What it waits for before anything is sent, if for something.
+    std::shared_ptr<Gate> gate = nullptr;
   };
 
   /// Starts the call, or ends it at once with `ready` if that is an error: bad input ends as every call does.
@@ -115,8 +118,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     engine_->retry_budget().Deposit();
     engine_->hedge_budget().Deposit();
     OnStarted();
-    if (token() != nullptr) return FetchToken(std::move(lock));
-    StartAttempt(lock, started_, /*hedge=*/false);
+    if (spec_.gate != nullptr) return WaitAtGate(std::move(lock));
+    Begin(std::move(lock), started_);
   }
 
   void Cancel(absl::Status why) override {
@@ -143,10 +146,11 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     while (true) {
       const TimePoint now = AsOf(timer);
       if (EndIfFaulty(lock)) return;
+      if (now >= gate_due_ && now < plan_->deadline()) return Pass(std::move(lock), absl::OkStatus());
       const policy::Plan::Next next = plan_->OnTime(now);
       switch (next.act) {
         case policy::Plan::Act::kNothing:
-          loop_.Arm(timer_, plan_->due());
+          loop_.Arm(timer_, (std::min)(plan_->due(), gate_due_));
           EndIfFaulty(lock);
           return;
         case policy::Plan::Act::kRetry:
@@ -340,8 +344,10 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     status_ = status;
     const bool waited_for_token = std::exchange(waits_for_token_, false);
     wire::Payload gone = std::exchange(spec_.request, {});
+    std::shared_ptr<Gate> gate = std::exchange(spec_.gate, nullptr);
     lock.unlock();
     if (waited_for_token) token()->Forget(*this);
+    gate = nullptr;
     stop_.reset();  // waits for a callback that runs elsewhere, hence without the lock
     engine_->Unregister(*this);
     Complete(std::move(status), std::move(gone));
@@ -364,6 +370,9 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   };
   using AttemptList = absl::InlinedVector<Attempt*, 2>;
 
+  // What a call waits at a gate at the longest, and not more than half of its time: the rest is for what it is there
+  // for.
+  static constexpr absl::Duration kGatePatience = absl::Seconds(5);
   // How much earlier than asked for the server may come to a deadline: both round, and have clocks of their own. Of a
   // short time it is a small part.
   static std::chrono::nanoseconds Early(const Attempt& attempt) {
@@ -430,6 +439,32 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
 
   AttemptList::iterator Find(int number) {
     return std::find_if(running_.begin(), running_.end(), [&](Attempt* a) { return a->number() == number; });
+  }
+
+  // Without the lock, since it may be passed here and now.
+  void WaitAtGate(std::unique_lock<std::mutex> lock) {
+    gate_due_ = After(started_, (std::min)(kGatePatience, Between(started_, plan_->deadline()) / 2));
+    loop_.Arm(timer_, (std::min)(plan_->due(), gate_due_));
+    if (EndIfFaulty(lock)) return;
+    const std::shared_ptr<Gate> gate = spec_.gate;
+    lock.unlock();
+    std::optional<absl::Status> known = gate->Enter([self = detail::Ref<Call>(this)](absl::Status status) {
+      self->Pass(std::unique_lock(self->mutex_), std::move(status));
+    });
+    if (known.has_value()) Pass(std::unique_lock(mutex_), *std::move(known));
+  }
+  // Without effect where the call went on without. Takes the lock over.
+  void Pass(std::unique_lock<std::mutex> lock, absl::Status status) {
+    if (state_ != State::kStarted || spec_.gate == nullptr) return;
+    if (!status.ok()) return End(std::move(lock), std::move(status), CallInfo::Reason::kPermanent);
+    const std::shared_ptr<Gate> gate = std::exchange(spec_.gate, nullptr);  // ends behind the lock
+    gate_due_ = TimePoint::max();
+    Begin(std::move(lock), Now());
+  }
+  // Takes the lock over.
+  void Begin(std::unique_lock<std::mutex> lock, TimePoint now) {
+    if (token() != nullptr) return FetchToken(std::move(lock));
+    StartAttempt(lock, now, /*hedge=*/false);
   }
 
   // The call's own, or the client's, unless the call brings an authorization of its own.
@@ -664,6 +699,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   const TimePoint started_;
   const HedgePolicy* hedge_ = nullptr;
   std::optional<policy::Plan> plan_;
+  TimePoint gate_due_ = TimePoint::max();  // when it waits at the gate no longer
   AttemptList running_;
   const channel::Target* last_target_ = nullptr;  // only compared
   absl::Status cancelled_;

@@ -119,6 +119,16 @@ class Engine {
     return latencies_[&path];
   }
 
+  /// What layers above keep for as long as the client lives: one of each type, made when it is first asked for.
+  template <class T>
+  std::shared_ptr<T> Kept() {
+    static char key;  // its address
+    std::lock_guard lock(kept_mutex_);
+    std::shared_ptr<void>& kept = kept_[&key];
+    if (kept == nullptr) kept = std::make_shared<T>();
+    return std::static_pointer_cast<T>(kept);
+  }
+
   /// Uniform in [0, 1): splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014), which needs no lock. INTERNAL where the
   /// user's function throws; what it gives beyond the bounds is taken for the nearest within.
   absl::StatusOr<double> Random() {
@@ -205,6 +215,8 @@ class Engine {
   policy::Budget retry_budget_, hedge_budget_;
   std::mutex latencies_mutex_;
   std::unordered_map<const std::string*, policy::LatencyHistogram> latencies_;
+  std::mutex kept_mutex_;
+  std::unordered_map<const void*, std::shared_ptr<void>> kept_;
   std::once_flag runtime_once_, executor_once_;
   std::shared_ptr<Runtime> runtime_;
   std::shared_ptr<Executor> executor_;
