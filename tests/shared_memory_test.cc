@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <csignal>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -86,6 +89,156 @@ TEST_CASE("a name that is taken, or is none, is refused", "[shared_memory][trap]
   for (const std::string& name : {std::string(), std::string("a/b"), std::string(251, 'x'), std::string("a\0b", 3)}) {
     CHECK(SharedMemoryRegion::Create(name, 10).status().code() == absl::StatusCode::kInvalidArgument);
   }
+}
+
+namespace {
+
+// What a process leaves behind that ends without its destructors running.
+std::string LeftBehind() {
+  const std::string name = Unique();
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    auto region = SharedMemoryRegion::Create(name, 64);
+    if (region.ok()) region->bytes()[0] = std::byte{7};
+    _exit(region.ok() ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  REQUIRE(status == 0);
+  REQUIRE(Exists("/" + name));
+  return name;
+}
+
+}  // namespace
+
+TEST_CASE("a region that a crash left behind is replaced on demand, and the error says how", "[shared_memory]") {
+  const std::string name = LeftBehind();
+  const absl::Status taken = SharedMemoryRegion::Create(name, 4096).status();
+  CHECK(taken.code() == absl::StatusCode::kAlreadyExists);
+  CHECK(Contains(taken, "replace_abandoned"));
+  {
+    const auto region = SharedMemoryRegion::Create(name, 4096, {.replace_abandoned = true});
+    INFO(region.status().ToString());
+    REQUIRE(region.ok());
+    CHECK(region->size() == 4096);
+    CHECK(region->bytes()[0] == std::byte{0});
+    CHECK(Exists(region->key()));
+  }
+  CHECK_FALSE(Exists("/" + name));
+  // Where there is nothing to replace, a region is made.
+  CHECK(SharedMemoryRegion::Create(name, 4096, {.permissions = 0640, .replace_abandoned = true}).ok());
+}
+
+TEST_CASE("a region whose process lives is not replaced, nor one whose child does", "[shared_memory]") {
+  const auto refused = [](const std::string& name) {
+    const absl::Status status = SharedMemoryRegion::Create(name, 10, {.replace_abandoned = true}).status();
+    CHECK(status.code() == absl::StatusCode::kAlreadyExists);
+    CHECK(Contains(status, "a process that runs"));
+    CHECK(Exists("/" + name));
+  };
+  SharedMemoryRegion region = Region();
+  refused(region.name());
+  SharedMemoryRegion moved = std::move(region);
+  refused(moved.name());
+  // Another process's.
+  const std::string name = Unique();
+  std::array<int, 2> made{}, end{};
+  REQUIRE(pipe(made.data()) == 0);
+  REQUIRE(pipe(end.data()) == 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    close(end[1]);
+    const auto theirs = SharedMemoryRegion::Create(name, 64);
+    char c = theirs.ok() ? '1' : '0';
+    static_cast<void>(!write(made[1], &c, 1));
+    static_cast<void>(!read(end[0], &c, 1));  // until the pipe is closed
+    _exit(0);
+  }
+  char c = 0;
+  REQUIRE(read(made[0], &c, 1) == 1);
+  CHECK(c == '1');
+  refused(name);
+  close(end[1]);
+  waitpid(child, nullptr, 0);
+  CHECK(SharedMemoryRegion::Create(name, 64, {.replace_abandoned = true}).ok());
+  for (const int file : {made[0], made[1], end[0]}) close(file);
+}
+
+TEST_CASE("a region that was removed and made anew by others is not removed with the old one", "[shared_memory]") {
+  std::string key;
+  {
+    const SharedMemoryRegion region = Region();
+    key = region.key();
+    shm_unlink(key.c_str());
+    const int other = shm_open(key.c_str(), O_CREAT | O_EXCL | O_RDWR, 0600);
+    REQUIRE(other >= 0);
+    close(other);
+  }
+  CHECK(Exists(key));
+  shm_unlink(key.c_str());
+}
+
+TEST_CASE("of several that replace at a time one has it", "[shared_memory][concurrency]") {
+  for (int round = 0; round < 20; ++round) {
+    const std::string name = LeftBehind();
+    std::array<int, 2> go{}, had{};
+    REQUIRE(pipe(go.data()) == 0);
+    REQUIRE(pipe(had.data()) == 0);
+    std::array<pid_t, 4> children{};
+    for (pid_t& child : children) {
+      child = fork();
+      if (child != 0) continue;
+      close(go[1]);
+      char c = 0;
+      static_cast<void>(!read(go[0], &c, 1));
+      const auto region = SharedMemoryRegion::Create(name, 64, {.replace_abandoned = true});
+      c = region.ok() ? '1' : '0';
+      static_cast<void>(!write(had[1], &c, 1));
+      // Holds it until all have tried: the parent kills.
+      while (true) pause();
+    }
+    close(go[1]);
+    close(go[0]);
+    int winners = 0;
+    for (std::size_t i = 0; i < children.size(); ++i) {
+      char c = 0;
+      REQUIRE(read(had[0], &c, 1) == 1);
+      winners += c == '1' ? 1 : 0;
+    }
+    CHECK(winners == 1);
+    CHECK(Exists("/" + name));
+    for (const pid_t child : children) {
+      kill(child, SIGKILL);
+      waitpid(child, nullptr, 0);
+    }
+    shm_unlink(("/" + name).c_str());
+    close(had[0]);
+    close(had[1]);
+  }
+}
+
+TEST_CASE("a child of fork leaves its parent's region alone", "[shared_memory][fork]") {
+  std::optional<SharedMemoryRegion> region = Region();
+  const std::string key = region->key();
+  const auto tensor = region->Allocate<float>(4);
+  REQUIRE(tensor.ok());
+  const pid_t child = fork();
+  if (child == 0) {
+    tensor->elements()[1] = 5;
+    SharedMemoryRegion moved = *std::move(region);
+    region.reset();
+    moved = *SharedMemoryRegion::Create(Unique() + "_child", 64);
+    const bool own = Exists(moved.key());
+    _exit(own ? 0 : 1);
+  }
+  int status = 1;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
+  CHECK(Exists(key));
+  CHECK(tensor->elements()[1] == 5);  // the same memory
+  region.reset();
+  CHECK_FALSE(Exists(key));
 }
 
 TEST_CASE("a size of nothing, or of more than there is, is refused and leaves nothing behind",

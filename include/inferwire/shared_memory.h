@@ -16,6 +16,7 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -34,6 +35,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
@@ -56,6 +58,45 @@ class SharedMapping {
  private:
   void* data_;
   std::size_t size_;
+};
+
+/// An open shared-memory object. While it is open it may be locked, which other processes see; the system opens the
+/// lock when the process ends, however it does.
+class SharedFile {
+ public:
+  SharedFile() = default;
+  /// Errors are in errno; `*this` is then none.
+  SharedFile(const std::string& key, int flags, mode_t permissions = 0)
+      : file_(shm_open(key.c_str(), flags, permissions)) {}
+  SharedFile(SharedFile&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
+  SharedFile& operator=(SharedFile&& other) noexcept {
+    std::swap(file_, other.file_);
+    return *this;
+  }
+  ~SharedFile() {
+    if (file_ >= 0) close(file_);
+  }
+
+  explicit operator bool() const { return file_ >= 0; }
+  int get() const { return file_; }
+  /// False where another process holds it. Where the system cannot lock such objects it is nobody's, and true.
+  bool Lock() const {
+    int locked = 0;
+    do {
+      locked = flock(file_, LOCK_EX | LOCK_NB);
+    } while (locked != 0 && errno == EINTR);
+    return locked == 0 || errno != EWOULDBLOCK;
+  }
+  /// Whether it is what the name stands for: it may have been removed since, and another made.
+  bool Is(const std::string& key) const {
+    const SharedFile named(key, O_RDONLY);
+    if (!named) return errno != ENOENT;
+    struct stat a = {}, b = {};
+    return fstat(file_, &a) == 0 && fstat(named.file_, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+  }
+
+ private:
+  int file_ = -1;
 };
 
 /// How many elements an output has that came without them.
@@ -137,40 +178,73 @@ class SharedTensor {
   SharedMemoryPlacement placement_;
 };
 
+/// How SharedMemoryRegion::Create makes a region.
+struct SharedMemoryOptions {
+  /// Those of a file: a server of another user needs more than the default.
+  mode_t permissions = 0600;
+  /// Whether a region of that name which a process left behind when it crashed is removed first. One whose process, or
+  /// a child of it, still runs is not: ALREADY_EXISTS. What others than this class have made counts as left behind. A
+  /// server that knows the old one by this name keeps it, with its memory, until it is told to forget it
+  /// (Admin::UnregisterSystemSharedMemory).
+  bool replace_abandoned = false;
+};
+
 /// A shared-memory object of this process's making: created, mapped, and removed from the system when this ends. The
 /// memory itself stays as long as a tensor, an input or a request refers to it, or a server has it mapped. To be made
-/// known to a server by Admin::Register. Move-only; allocating belongs to one thread at a time.
+/// known to a server by Admin::Register. In a child of fork it is the same memory, and stays when the child's copy
+/// ends. Move-only; allocating belongs to one thread at a time.
 class SharedMemoryRegion {
  public:
   /// More than any element's, and what vector instructions like best.
   static constexpr std::size_t kAlignment = 64;
 
   /// Creates "/name" with room for `bytes`, which are zero; the pages are reserved at once, so that no access fails
-  /// later. `permissions` are those of a file: a server of another user needs more than the default. INVALID_ARGUMENT
-  /// for a name that is empty, too long or has a slash, or a size of 0 or beyond the system's; ALREADY_EXISTS for a
-  /// name that is taken; RESOURCE_EXHAUSTED where there is not so much memory.
-  static absl::StatusOr<SharedMemoryRegion> Create(std::string name, std::size_t bytes, mode_t permissions = 0600) {
+  /// later. INVALID_ARGUMENT for a name that is empty, too long or has a slash, or a size of 0 or beyond the system's;
+  /// ALREADY_EXISTS for a name that is taken; RESOURCE_EXHAUSTED where there is not so much memory.
+  static absl::StatusOr<SharedMemoryRegion> Create(std::string name, std::size_t bytes,
+                                                   const SharedMemoryOptions& options) {
     if (absl::Status status = Check(name, bytes); !status.ok()) return status;
     const std::string key = "/" + name;
-    const int file = shm_open(key.c_str(), O_CREAT | O_EXCL | O_RDWR, permissions);
-    if (file < 0) return Failed("create", name, bytes, errno);
-    const int error = Reserve(file, bytes);
-    void* const data = error != 0 ? MAP_FAILED : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    const int failed = error != 0 ? error : errno;
-    close(file);
+    constexpr int kNew = O_CREAT | O_EXCL | O_RDWR;
+    detail::SharedFile file(key, kNew, options.permissions);
+    detail::SharedFile old;  // locked until the new one is
+    if (!file && errno == EEXIST && options.replace_abandoned) {
+      old = detail::SharedFile(key, O_RDWR);
+      if (!old && errno != ENOENT) return Failed("replace", name, bytes, errno);
+      if (old && !(old.Lock() && old.Is(key))) return InUse(name);
+      if (old) shm_unlink(key.c_str());
+      file = detail::SharedFile(key, kNew, options.permissions);
+    }
+    if (!file) return Failed("create", name, bytes, errno);
+    // Another process that replaces what it takes for abandoned may have come first.
+    if (!file.Lock() || !file.Is(key)) return InUse(name);
+    const int error = Reserve(file.get(), bytes);
+    void* const data =
+        error != 0 ? MAP_FAILED : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
     if (data == MAP_FAILED) {
+      const int failed = error != 0 ? error : errno;
       shm_unlink(key.c_str());
       return Failed("reserve", name, bytes, failed);
     }
-    return SharedMemoryRegion(std::move(name), std::make_shared<const detail::SharedMapping>(data, bytes));
+    return SharedMemoryRegion(std::move(name), std::move(file),
+                              std::make_shared<const detail::SharedMapping>(data, bytes));
+  }
+  static absl::StatusOr<SharedMemoryRegion> Create(std::string name, std::size_t bytes, mode_t permissions = 0600) {
+    return Create(std::move(name), bytes, SharedMemoryOptions{.permissions = permissions});
   }
 
   SharedMemoryRegion(SharedMemoryRegion&& other) noexcept
-      : name_(std::exchange(other.name_, "")), mapping_(std::move(other.mapping_)), used_(other.used_) {}
+      : name_(std::exchange(other.name_, "")),
+        origin_(other.origin_),
+        file_(std::move(other.file_)),
+        mapping_(std::move(other.mapping_)),
+        used_(other.used_) {}
   SharedMemoryRegion& operator=(SharedMemoryRegion&& other) noexcept {
     if (this != &other) {
       Unlink();
       name_ = std::exchange(other.name_, "");
+      origin_ = other.origin_;
+      file_ = std::move(other.file_);
       mapping_ = std::move(other.mapping_);
       used_ = other.used_;
     }
@@ -228,8 +302,11 @@ class SharedMemoryRegion {
   void Clear() { used_ = 0; }
 
  private:
-  SharedMemoryRegion(std::string name, std::shared_ptr<const detail::SharedMapping> mapping)
-      : name_(std::move(name)), mapping_(std::move(mapping)) {}
+  SharedMemoryRegion(std::string name, detail::SharedFile file, std::shared_ptr<const detail::SharedMapping> mapping)
+      : name_(std::move(name)),
+        origin_(detail::ProcessGeneration()),
+        file_(std::move(file)),
+        mapping_(std::move(mapping)) {}
 
   static absl::Status Check(const std::string& name, std::size_t bytes) {
     if (name.empty() || name.size() > 250 || name.find('/') != std::string::npos ||
@@ -256,12 +333,19 @@ class SharedMemoryRegion {
 #endif
   }
 
+  static absl::Status InUse(const std::string& name) {
+    return absl::AlreadyExistsError(
+        detail::Cat("the shared-memory region '", name, "' belongs to a process that runs, and is not replaced"));
+  }
   static absl::Status Failed(std::string_view what, const std::string& name, std::size_t bytes, int error) {
     const std::string text = detail::Cat("cannot ", what, " the shared-memory region '", name, "' of ", bytes,
                                          " bytes: ", std::strerror(error));
     switch (error) {
       case EEXIST:
-        return absl::AlreadyExistsError(text);
+        return absl::AlreadyExistsError(
+            detail::Cat(text,
+                        ". Another process has it, or left it behind when it crashed: "
+                        "SharedMemoryOptions::replace_abandoned = true replaces it in that case"));
       case EACCES:
       case EPERM:
         return absl::PermissionDeniedError(text);
@@ -279,12 +363,16 @@ class SharedMemoryRegion {
     }
   }
 
+  // A child of fork has a copy of what is its parent's; and by now the name may be another's.
   void Unlink() {
-    if (!name_.empty()) shm_unlink(key().c_str());
+    if (!name_.empty() && origin_ == detail::ProcessGeneration() && file_.Is(key())) shm_unlink(key().c_str());
     name_.clear();
+    file_ = detail::SharedFile();
   }
 
   std::string name_;
+  std::uint32_t origin_;
+  detail::SharedFile file_;  // whose lock tells others that its process lives
   std::shared_ptr<const detail::SharedMapping> mapping_;
   std::size_t used_ = 0;
 };
