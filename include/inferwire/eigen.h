@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_EIGEN_H_
 #define INFERWIRE_EIGEN_H_
 
+#include <absl/base/attributes.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -78,7 +79,8 @@ InferInput EigenInput(std::string name, const M& matrix, Shape shape, std::share
 
 /// An output of elements T as Eigen's S sees them. Its size is for the caller to check.
 template <class S>
-absl::StatusOr<std::span<const S>> EigenElements(const InferResult& result, std::string_view name) {
+absl::StatusOr<std::span<const S>> EigenElements(const InferResult& result ABSL_ATTRIBUTE_LIFETIME_BOUND,
+                                                 std::string_view name) {
   static_assert(IsEigenElement<S>());
   const absl::StatusOr<std::span<const EigenElement<S>>> elements = result.Get<EigenElement<S>>(name);
   if (!elements.ok()) return elements.status();
@@ -162,7 +164,7 @@ InferInput Own(std::string name, M&& matrix) {
 /// are checked where they are given. NOT_FOUND or INVALID_ARGUMENT, naming what there is.
 template <class T, int Rows = Eigen::Dynamic, int Cols = Eigen::Dynamic>
 absl::StatusOr<Eigen::Map<const Eigen::Matrix<T, Rows, Cols, detail::kEigenOrder<Rows, Cols>>>> AsMatrix(
-    const InferResult& result, std::string_view name) {
+    const InferResult& result ABSL_ATTRIBUTE_LIFETIME_BOUND, std::string_view name) {
   const absl::StatusOr<std::span<const T>> elements = detail::EigenElements<T>(result, name);
   if (!elements.ok()) return elements.status();
   const Shape& shape = (*result.Find(name))->shape();
@@ -175,10 +177,14 @@ absl::StatusOr<Eigen::Map<const Eigen::Matrix<T, Rows, Cols, detail::kEigenOrder
   return Eigen::Map<const Eigen::Matrix<T, Rows, Cols, detail::kEigenOrder<Rows, Cols>>>(elements->data(), shape[0],
                                                                                          shape[1]);
 }
+/// Of a result that ends with the expression: keep it first.
+template <class T, int Rows = Eigen::Dynamic, int Cols = Eigen::Dynamic>
+void AsMatrix(const InferResult&& result, std::string_view name) = delete;
 
 /// All elements of an output in a row, whatever its shape, as a vector. Otherwise as AsMatrix.
 template <class T, int Size = Eigen::Dynamic>
-absl::StatusOr<Eigen::Map<const Eigen::Matrix<T, Size, 1>>> AsVector(const InferResult& result, std::string_view name) {
+absl::StatusOr<Eigen::Map<const Eigen::Matrix<T, Size, 1>>> AsVector(
+    const InferResult& result ABSL_ATTRIBUTE_LIFETIME_BOUND, std::string_view name) {
   const absl::StatusOr<std::span<const T>> elements = detail::EigenElements<T>(result, name);
   if (!elements.ok()) return elements.status();
   if (Size != Eigen::Dynamic && elements->size() != static_cast<std::size_t>(Size)) {
@@ -187,6 +193,9 @@ absl::StatusOr<Eigen::Map<const Eigen::Matrix<T, Size, 1>>> AsVector(const Infer
   }
   return Eigen::Map<const Eigen::Matrix<T, Size, 1>>(elements->data(), static_cast<Eigen::Index>(elements->size()));
 }
+/// Of a result that ends with the expression: keep it first.
+template <class T, int Size = Eigen::Dynamic>
+void AsVector(const InferResult&& result, std::string_view name) = delete;
 
 }  // namespace v0
 }  // namespace inferwire

@@ -5,6 +5,7 @@
 #ifndef INFERWIRE_EIGEN_TENSOR_H_
 #define INFERWIRE_EIGEN_TENSOR_H_
 
+#include <absl/base/attributes.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -61,8 +62,8 @@ InferInput Own(std::string name, Eigen::Tensor<T, Rank, Options, Index>&& tensor
 /// An output of Rank dimensions, row-major, as a view that lives as long as the result or a copy of it. NOT_FOUND or
 /// INVALID_ARGUMENT, naming what there is.
 template <class T, int Rank>
-absl::StatusOr<Eigen::TensorMap<const Eigen::Tensor<T, Rank, Eigen::RowMajor>>> AsTensor(const InferResult& result,
-                                                                                         std::string_view name) {
+absl::StatusOr<Eigen::TensorMap<const Eigen::Tensor<T, Rank, Eigen::RowMajor>>> AsTensor(
+    const InferResult& result ABSL_ATTRIBUTE_LIFETIME_BOUND, std::string_view name) {
   const absl::StatusOr<std::span<const T>> elements = detail::EigenElements<T>(result, name);
   if (!elements.ok()) return elements.status();
   const Shape& shape = (*result.Find(name))->shape();
@@ -74,6 +75,9 @@ absl::StatusOr<Eigen::TensorMap<const Eigen::Tensor<T, Rank, Eigen::RowMajor>>> 
   std::copy(shape.begin(), shape.end(), dimensions.begin());
   return Eigen::TensorMap<const Eigen::Tensor<T, Rank, Eigen::RowMajor>>(elements->data(), dimensions);
 }
+/// Of a result that ends with the expression: keep it first.
+template <class T, int Rank>
+void AsTensor(const InferResult&& result, std::string_view name) = delete;
 
 }  // namespace v0
 }  // namespace inferwire

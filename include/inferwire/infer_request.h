@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_INFER_REQUEST_H_
 #define INFERWIRE_INFER_REQUEST_H_
 
+#include <absl/base/attributes.h>
 #include <absl/container/inlined_vector.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
@@ -151,20 +152,20 @@ class InferInput {
     return input;
   }
 
-  const std::string& name() const { return name_; }
+  const std::string& name() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return name_; }
   DataType datatype() const { return datatype_; }
-  const Shape& shape() const { return shape_; }
+  const Shape& shape() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return shape_; }
   /// How many elements were given; `shape` says how many there should be. 0 for those in shared memory.
   std::size_t size() const { return size_; }
   /// The elements as they lie in memory: little-endian, row-major. Empty for BYTES.
-  std::span<const std::byte> bytes() const { return bytes_; }
+  std::span<const std::byte> bytes() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return bytes_; }
   /// The elements of a BYTES tensor.
-  std::span<const std::string> strings() const { return strings_; }
+  std::span<const std::string> strings() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return strings_; }
   /// What keeps the elements; null where they are lent.
-  const std::shared_ptr<const void>& owner() const { return owner_; }
+  const std::shared_ptr<const void>& owner() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return owner_; }
   /// Where the tensor lies, if it lies in shared memory.
-  const std::optional<SharedMemoryPlacement>& placement() const { return placement_; }
-  const Parameters& parameters() const { return parameters_; }
+  const std::optional<SharedMemoryPlacement>& placement() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return placement_; }
+  const Parameters& parameters() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return parameters_; }
 
   /// What a server wants to know of this input beside its elements.
   InferInput& set_parameter(std::string key, Parameter value) {
@@ -310,16 +311,16 @@ class InferRequest {
   explicit InferRequest(std::vector<InferInput> inputs)
       : inputs_(std::make_move_iterator(inputs.begin()), std::make_move_iterator(inputs.end())) {}
 
-  const std::string& model() const { return model_; }
-  const std::string& version() const { return version_; }
-  const std::string& id() const { return id_; }
-  std::span<const InferInput> inputs() const { return inputs_; }
+  const std::string& model() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return model_; }
+  const std::string& version() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return version_; }
+  const std::string& id() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return id_; }
+  std::span<const InferInput> inputs() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return inputs_; }
   /// The outputs asked for; none means all.
-  const std::vector<RequestedOutput>& outputs() const { return outputs_; }
+  const std::vector<RequestedOutput>& outputs() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return outputs_; }
   std::int64_t priority() const { return priority_; }
   absl::Duration queue_timeout() const { return queue_timeout_; }
-  const SequenceStep& sequence() const { return sequence_; }
-  const Parameters& parameters() const { return parameters_; }
+  const SequenceStep& sequence() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return sequence_; }
+  const Parameters& parameters() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return parameters_; }
 
   void set_model(std::string model) { model_ = std::move(model); }
   /// Empty: the server's choice.
@@ -356,13 +357,13 @@ class InferRequest {
     DataType datatype;
     std::span<std::byte> to;
   };
-  const std::vector<OutputBuffer>& output_buffers() const { return buffers_; }
+  const std::vector<OutputBuffer>& output_buffers() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return buffers_; }
 
   /// The elements of an input, for contracts that encode them. NOT_FOUND or INVALID_ARGUMENT, naming what there is. T
   /// is std::string for BYTES.
   template <TensorElement T>
     requires(!std::is_same_v<T, std::string_view>)
-  absl::StatusOr<std::span<const T>> Get(std::string_view name) const {
+  absl::StatusOr<std::span<const T>> Get(std::string_view name) const& ABSL_ATTRIBUTE_LIFETIME_BOUND {
     for (const InferInput& input : inputs_) {
       if (input.name() != name) continue;
       if (input.datatype() != DataTypeOf<T>) {
@@ -382,6 +383,15 @@ class InferRequest {
     std::string names;
     for (const InferInput& input : inputs_) names += detail::Cat(names.empty() ? "'" : ", '", input.name(), "'");
     return absl::NotFoundError(detail::Cat("no input '", name, "'; there is ", names.empty() ? "none" : names));
+  }
+
+  template <TensorElement T>
+    requires(!std::is_same_v<T, std::string_view>)
+  absl::StatusOr<std::span<const T>> Get(std::string_view /*name*/) const&& {
+    static_assert(
+        sizeof(T) == 0,
+        "inferwire: Get gives a view of the request, which ends with this expression: keep the request first");
+    return absl::InternalError("");
   }
 
   /// INVALID_ARGUMENT for an input whose shape does not fit its elements, an empty name, one given twice, or a number

@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_INFER_RESULT_H_
 #define INFERWIRE_INFER_RESULT_H_
 
+#include <absl/base/attributes.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -34,13 +35,13 @@ inline namespace v0 {
 /// strings() is asked for and they are not: in one piece, and aligned for their type.
 class InferOutput {
  public:
-  const std::string& name() const { return name_; }
+  const std::string& name() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return name_; }
   DataType datatype() const { return datatype_; }
-  const Shape& shape() const { return shape_; }
+  const Shape& shape() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return shape_; }
   /// How many elements.
   std::size_t size() const { return size_; }
   /// The elements as they lie in memory: little-endian, row-major, aligned for their type. Empty for BYTES.
-  std::span<const std::byte> bytes() const {
+  std::span<const std::byte> bytes() const ABSL_ATTRIBUTE_LIFETIME_BOUND {
     if (apart_ == nullptr || datatype_ == DataType::kBytes) return bytes_;
     std::call_once(apart_->once, [this] {
       apart_->together.reset(new std::uint64_t[(apart_->pieces.size() + 7) / 8]);
@@ -49,14 +50,14 @@ class InferOutput {
     return {reinterpret_cast<const std::byte*>(apart_->together.get()), apart_->pieces.size()};
   }
   /// The elements of a BYTES tensor.
-  std::span<const std::string_view> strings() const {
+  std::span<const std::string_view> strings() const ABSL_ATTRIBUTE_LIFETIME_BOUND {
     if (apart_ == nullptr || datatype_ != DataType::kBytes) return strings_;
     std::call_once(apart_->once, [this] { apart_->Split(size_); });
     return apart_->strings;
   }
   /// The elements in the pieces in which they came, in order; an element may begin in one and end in the next. As
   /// bytes(), and for BYTES each element behind its length (4 bytes, little-endian).
-  std::vector<std::span<const std::byte>> chunks() const {
+  std::vector<std::span<const std::byte>> chunks() const ABSL_ATTRIBUTE_LIFETIME_BOUND {
     std::vector<std::span<const std::byte>> out;
     if (apart_ == nullptr) {
       if (!bytes_.empty()) out.push_back(bytes_);
@@ -115,7 +116,9 @@ struct PlacedOutput {
 };
 
 /// What a model answered. A value; copies share the elements. Reading is safe from several threads at once; what Get
-/// returns lives as long as this result or a copy of it.
+/// returns lives as long as this result or a copy of it. So a result that nobody keeps gives no views:
+/// `(*model.Infer(…)).Get<float>("x")` does not compile, and `model.Infer(…)->Get<float>("x")`, which looks like that
+/// of a result that is kept, not with clang where it is used beyond the expression (-Wdangling, on by default).
 class InferResult {
  public:
   /// Adds an output. One that is not well formed (elements that do not fill the shape, a name given twice) is kept out
@@ -126,7 +129,7 @@ class InferResult {
     InferOutput output = Begin(std::move(name), DataTypeOf<T>, std::move(shape), elements.size());
     if constexpr (std::is_same_v<T, std::string>) {
       KeepStrings(output, std::move(elements));
-    } else if constexpr (std::is_same_v<T, bool>) {
+    } else if constexpr (std::is_same_v<T, bool>) {  // packed
       const std::shared_ptr<bool[]> unpacked(new bool[elements.size()]);
       std::copy(elements.begin(), elements.end(), unpacked.get());
       output.bytes_ = std::as_bytes(std::span<const bool>(unpacked.get(), elements.size()));
@@ -136,6 +139,16 @@ class InferResult {
       output.bytes_ = std::as_bytes(std::span<const T>(*kept));
       output.owner_ = kept;
     }
+    End(std::move(output));
+  }
+
+  /// The same of elements that `owner` keeps.
+  template <TensorElement T>
+    requires(std::is_trivially_copyable_v<T> && !std::is_same_v<T, std::string_view>)
+  void AddShared(std::string name, std::span<const T> elements, Shape shape, std::shared_ptr<const void> owner) {
+    InferOutput output = Begin(std::move(name), DataTypeOf<T>, std::move(shape), elements.size());
+    output.bytes_ = std::as_bytes(elements);
+    output.owner_ = std::move(owner);
     End(std::move(output));
   }
 
@@ -240,11 +253,13 @@ class InferResult {
   /// Whether all that was added is well formed.
   const absl::Status& status() const { return status_; }
 
-  const std::vector<InferOutput>& outputs() const { return outputs_; }
+  const std::vector<InferOutput>& outputs() const& ABSL_ATTRIBUTE_LIFETIME_BOUND { return outputs_; }
+  std::vector<InferOutput> outputs() && { return std::move(outputs_); }
   /// The outputs that are in shared memory; SharedTensor::Read gives their elements.
-  const std::vector<PlacedOutput>& placed_outputs() const { return placed_; }
+  const std::vector<PlacedOutput>& placed_outputs() const& ABSL_ATTRIBUTE_LIFETIME_BOUND { return placed_; }
+  std::vector<PlacedOutput> placed_outputs() && { return std::move(placed_); }
   /// NOT_FOUND naming the outputs there are.
-  absl::StatusOr<const InferOutput*> Find(std::string_view name) const {
+  absl::StatusOr<const InferOutput*> Find(std::string_view name) const& ABSL_ATTRIBUTE_LIFETIME_BOUND {
     for (const InferOutput& output : outputs_) {
       if (output.name() == name) return &output;
     }
@@ -259,12 +274,14 @@ class InferResult {
     }
     return absl::NotFoundError(detail::Cat("no output '", name, "'; there is ", names.empty() ? "none" : names));
   }
+  /// Of a result that ends with the expression: keep it first.
+  absl::StatusOr<const InferOutput*> Find(std::string_view name) const&& = delete;
 
   /// The elements of an output, row-major. T is std::string_view for BYTES. NOT_FOUND or INVALID_ARGUMENT, naming what
   /// there is.
   template <TensorElement T>
     requires(!std::is_same_v<T, std::string>)
-  absl::StatusOr<std::span<const T>> Get(std::string_view name) const {
+  absl::StatusOr<std::span<const T>> Get(std::string_view name) const& ABSL_ATTRIBUTE_LIFETIME_BOUND {
     const absl::StatusOr<const InferOutput*> output = Find(name);
     if (!output.ok()) return output.status();
     if (absl::Status status = Expect(**output, DataTypeOf<T>); !status.ok()) return status;
@@ -273,6 +290,15 @@ class InferResult {
     } else {
       return std::span<const T>(reinterpret_cast<const T*>((*output)->bytes().data()), (*output)->size());
     }
+  }
+
+  template <TensorElement T>
+    requires(!std::is_same_v<T, std::string>)
+  absl::StatusOr<std::span<const T>> Get(std::string_view /*name*/) const&& {
+    static_assert(sizeof(T) == 0,
+                  "inferwire: Get gives a view of the result, which ends with this expression: keep the result, as "
+                  "`auto result = model.Infer(...)`, then result->Get, or CopyTo memory of yours");
+    return absl::InternalError("");
   }
 
   /// Copies the elements of an output to `to`, which must be of their number.
@@ -284,10 +310,11 @@ class InferResult {
     return Copy(**output, DataTypeOf<T>, std::as_writable_bytes(to));
   }
 
-  const std::string& model() const { return model_; }
-  const std::string& version() const { return version_; }
-  const std::string& id() const { return id_; }
-  const Parameters& parameters() const { return parameters_; }
+  const std::string& model() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return model_; }
+  const std::string& version() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return version_; }
+  const std::string& id() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return id_; }
+  const Parameters& parameters() const& ABSL_ATTRIBUTE_LIFETIME_BOUND { return parameters_; }
+  Parameters parameters() && { return std::move(parameters_); }
   void set_model(std::string model) { model_ = std::move(model); }
   void set_version(std::string version) { version_ = std::move(version); }
   void set_id(std::string id) { id_ = std::move(id); }

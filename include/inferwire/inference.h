@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_INFERENCE_H_
 #define INFERWIRE_INFERENCE_H_
 
+#include <absl/base/attributes.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -91,7 +92,7 @@ class InferenceClient {
     return detail::InvokeUser("the contract's CheckServer", [&] { return C::CheckServer(*server); });
   }
 
-  const Client& client() const { return client_; }
+  const Client& client() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return client_; }
 
  private:
   Client client_;

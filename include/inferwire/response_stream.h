@@ -66,11 +66,13 @@ class MessageRange {
     MessageRange* range_ = nullptr;
   };
 
-  /// Blocks for the next message; after a break, a second loop goes on behind it.
-  Iterator begin() {
+  /// Blocks for the next message; after a break, a second loop goes on behind it. Not of a stream that nobody keeps,
+  /// which ends with the expression; a loop over one keeps it.
+  Iterator begin() & {
     ReadInto(current_);
     return Iterator(this);
   }
+  Iterator begin() && = delete;
   std::default_sentinel_t end() const { return std::default_sentinel; }
 
   /// Waits for the next message; none at the end.

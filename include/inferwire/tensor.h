@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_TENSOR_H_
 #define INFERWIRE_TENSOR_H_
 
+#include <absl/base/attributes.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -249,8 +250,8 @@ class Shape {
 
   std::size_t rank() const { return many_.empty() ? few_rank_ : many_.size(); }
   std::int64_t operator[](std::size_t i) const { return begin()[i]; }
-  const std::int64_t* begin() const { return many_.empty() ? few_.data() : many_.data(); }
-  const std::int64_t* end() const { return begin() + rank(); }
+  const std::int64_t* begin() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return many_.empty() ? few_.data() : many_.data(); }
+  const std::int64_t* end() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return begin() + rank(); }
   friend bool operator==(const Shape&, const Shape&) = default;
 
   /// The same with another first dimension; of a shape that has one.

@@ -116,28 +116,28 @@ TEST_CASE("typed answers are read for every datatype that has them", "[contract]
     add(*response.mutable_outputs(0)->mutable_contents());
     auto result = Decoded(std::move(response));
     REQUIRE(result.ok());
-    return *std::move(result);
+    return result;
   };
   const auto ints = [](oip::InferTensorContents& c) { c.add_int_contents(-5), c.add_int_contents(100); };
-  CHECK((*fill("INT8", ints).Get<std::int8_t>("x"))[0] == -5);
-  CHECK((*fill("INT16", ints).Get<std::int16_t>("x"))[1] == 100);
-  CHECK((*fill("INT32", ints).Get<std::int32_t>("x"))[0] == -5);
+  CHECK((*fill("INT8", ints)->Get<std::int8_t>("x"))[0] == -5);
+  CHECK((*fill("INT16", ints)->Get<std::int16_t>("x"))[1] == 100);
+  CHECK((*fill("INT32", ints)->Get<std::int32_t>("x"))[0] == -5);
   const auto uints = [](oip::InferTensorContents& c) { c.add_uint_contents(5), c.add_uint_contents(200); };
-  CHECK((*fill("UINT8", uints).Get<std::uint8_t>("x"))[1] == 200);
-  CHECK((*fill("UINT16", uints).Get<std::uint16_t>("x"))[1] == 200);
-  CHECK((*fill("UINT32", uints).Get<std::uint32_t>("x"))[0] == 5);
+  CHECK((*fill("UINT8", uints)->Get<std::uint8_t>("x"))[1] == 200);
+  CHECK((*fill("UINT16", uints)->Get<std::uint16_t>("x"))[1] == 200);
+  CHECK((*fill("UINT32", uints)->Get<std::uint32_t>("x"))[0] == 5);
   CHECK((*fill("INT64", [](auto& c) {
             c.add_int64_contents(-1), c.add_int64_contents(2);
-          }).Get<std::int64_t>("x"))[0] == -1);
+          })->Get<std::int64_t>("x"))[0] == -1);
   CHECK((*fill("UINT64", [](auto& c) {
             c.add_uint64_contents(1), c.add_uint64_contents(2);
-          }).Get<std::uint64_t>("x"))[1] == 2);
-  CHECK((*fill("BOOL", [](auto& c) { c.add_bool_contents(true), c.add_bool_contents(false); }).Get<bool>("x"))[0]);
-  CHECK((*fill("FP32", [](auto& c) { c.add_fp32_contents(1), c.add_fp32_contents(2); }).Get<float>("x"))[1] == 2);
-  CHECK((*fill("FP64", [](auto& c) { c.add_fp64_contents(1), c.add_fp64_contents(2); }).Get<double>("x"))[1] == 2);
+          })->Get<std::uint64_t>("x"))[1] == 2);
+  CHECK((*fill("BOOL", [](auto& c) { c.add_bool_contents(true), c.add_bool_contents(false); })->Get<bool>("x"))[0]);
+  CHECK((*fill("FP32", [](auto& c) { c.add_fp32_contents(1), c.add_fp32_contents(2); })->Get<float>("x"))[1] == 2);
+  CHECK((*fill("FP64", [](auto& c) { c.add_fp64_contents(1), c.add_fp64_contents(2); })->Get<double>("x"))[1] == 2);
   CHECK((*fill("BYTES", [](auto& c) {
             c.add_bytes_contents("a"), c.add_bytes_contents("");
-          }).Get<std::string_view>("x"))[0] == "a");
+          })->Get<std::string_view>("x"))[0] == "a");
 }
 
 TEST_CASE("an answer that contradicts itself is INTERNAL and says how", "[contract][trap]") {
