@@ -135,7 +135,7 @@ class OpenInferenceCodec {
   /// check.
   static absl::StatusOr<InferResult> Decode(wire::Reply&& reply) {
     if (!reply.received()) return absl::InternalError("the server ended the call with OK but sent no message");
-    auto arrived = std::make_shared<const wire::Arrived>(reply);
+    const auto arrived = Take(std::move(reply));
     return DecodeResponse(arrived->bytes(), arrived);
   }
 
@@ -143,7 +143,7 @@ class OpenInferenceCodec {
 
   /// An answer on a stream. An error of the server's that is told in-band has a code by StreamError.
   static absl::StatusOr<InferResult> DecodeStreamed(wire::Reply&& reply) {
-    auto arrived = std::make_shared<const wire::Arrived>(reply);
+    const auto arrived = Take(std::move(reply));
     detail::Pieces response;
     std::string error;
     if (absl::Status status = Unwrap(arrived->bytes(), &response, &error); !status.ok()) return status;
@@ -339,6 +339,11 @@ class OpenInferenceCodec {
 
   // ---- answers
 
+  // Nobody else holds the bytes then, so that what was read can go.
+  static std::shared_ptr<wire::Arrived> Take(wire::Reply&& reply) {
+    wire::Reply gone = std::move(reply);
+    return std::make_shared<wire::Arrived>(gone);
+  }
   static absl::Status Unwrap(detail::Pieces message, detail::Pieces* response, std::string* error) {
     bool twice = false;
     wire::PieceReader reader(message);
@@ -353,7 +358,7 @@ class OpenInferenceCodec {
   }
 
   static absl::StatusOr<InferResult> DecodeResponse(detail::Pieces message,
-                                                    const std::shared_ptr<const wire::Arrived>& arrived) {
+                                                    const std::shared_ptr<wire::Arrived>& arrived) {
     InferResult result;
     absl::InlinedVector<detail::Pieces, 2> outputs, raw;
     std::size_t parameters = 0;
@@ -439,7 +444,7 @@ class OpenInferenceCodec {
   }
 
   static absl::Status DecodeOutput(detail::Pieces message, const detail::Pieces* raw,
-                                   const std::shared_ptr<const wire::Arrived>& arrived, InferResult& result) {
+                                   const std::shared_ptr<wire::Arrived>& arrived, InferResult& result) {
     std::string name;
     std::string datatype_name;
     std::array<std::int64_t, kMostRank> dimensions;
@@ -500,7 +505,8 @@ class OpenInferenceCodec {
       return absl::OkStatus();
     }
     if (raw == nullptr) {
-      return DecodeTyped(name, *datatype, std::move(shape), *count, contents.value_or(detail::Pieces()), result);
+      return DecodeTyped(name, *datatype, std::move(shape), *count, contents.value_or(detail::Pieces()), *arrived,
+                         result);
     }
     const std::uint64_t width = ElementSize(*datatype);
     if (width != 0 && (raw->size() % width != 0 || raw->size() / width != static_cast<std::uint64_t>(*count))) {
@@ -511,11 +517,12 @@ class OpenInferenceCodec {
     return absl::OkStatus();
   }
 
-  // Typed contents: the small integers share fields of 32 bits, and the 16-bit floats have none.
+  // Typed contents: the small integers share fields of 32 bits, and the 16-bit floats have none. They are copied to
+  // where they stay, and no output refers to what arrived: it goes as it is read.
   static absl::Status DecodeTyped(const std::string& name, DataType datatype, Shape shape, std::int64_t count,
-                                  detail::Pieces contents, InferResult& result) {
+                                  detail::Pieces contents, wire::Arrived& arrived, InferResult& result) {
     const auto numbers = [&]<class T>(std::uint32_t field, T) {
-      return AddNumbers<T>(name, field, std::move(shape), count, contents, result);
+      return AddNumbers<T>(name, field, std::move(shape), count, contents, arrived, result);
     };
     switch (datatype) {
       case DataType::kBool:
@@ -541,7 +548,7 @@ class OpenInferenceCodec {
       case DataType::kFp64:
         return numbers(7, double());
       case DataType::kBytes:
-        return AddStrings(name, std::move(shape), count, contents, result);
+        return AddStrings(name, std::move(shape), count, contents, arrived, result);
       case DataType::kFp16:
       case DataType::kBf16:
         break;
@@ -549,69 +556,113 @@ class OpenInferenceCodec {
     return Broken(detail::Cat("output '", name, "': ", DataTypeName(datatype), " exists only as raw contents"));
   }
 
-  // Calls `fn` with each number in field `field`, packed or not, and counts them; false where they are malformed, or
-  // `fn` says so.
-  template <class Fn>
-  static bool ForEachNumber(detail::Pieces contents, std::uint32_t field, wire::PieceReader::Type type, Fn fn) {
+  // Calls `fn` with each number in field `field`, packed or not; false where they are malformed, or `fn` says so.
+  // `read_up_to` is told now and then what is yet to be read.
+  template <class Fn, class ReadUpTo>
+  static bool ForEachNumber(detail::Pieces contents, std::uint32_t field, wire::PieceReader::Type type, Fn fn,
+                            ReadUpTo read_up_to) {
     wire::PieceReader reader(contents);
     while (reader.Next()) {
       if (reader.field() != field) continue;
       if (reader.type() == type && !fn(reader.number())) return false;
       if (reader.type() != wire::PieceReader::kBytes) continue;
-      wire::PieceReader packed(reader.bytes());
-      for (std::uint64_t number = 0; packed.Packed(&number, type);) {
-        if (!fn(number)) return false;
+      const unsigned width = type == wire::PieceReader::kFixed32 ? 4 : 8;
+      if (!(type == wire::PieceReader::kVarint ? ForEachVarint(reader.bytes(), fn, read_up_to)
+                                               : ForEachFixed(reader.bytes(), width, fn, read_up_to))) {
+        return false;
       }
-      if (!packed.ok()) return false;
     }
     return reader.ok();
+  }
+  // Packed numbers, piece by piece: one may begin in one and end in the next.
+  template <class Fn, class ReadUpTo>
+  static bool ForEachVarint(detail::Pieces packed, Fn& fn, ReadUpTo& read_up_to) {
+    std::uint64_t number = 0;
+    unsigned shift = 0;
+    while (packed.size() > 0) {
+      const detail::Pieces::Piece piece = packed.Head();
+      for (const std::byte one : piece) {
+        const auto byte = static_cast<std::uint8_t>(one);
+        if (shift == 63 && byte > 1) return false;  // beyond 64 bits
+        number |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
+        if ((byte & 0x80) != 0) {
+          shift += 7;
+          continue;
+        }
+        if (!fn(std::exchange(number, 0))) return false;
+        shift = 0;
+      }
+      packed.remove_prefix(piece.size());
+      read_up_to(packed);
+    }
+    return shift == 0;
+  }
+  template <class Fn, class ReadUpTo>
+  static bool ForEachFixed(detail::Pieces packed, unsigned width, Fn& fn, ReadUpTo& read_up_to) {
+    std::uint64_t number = 0;
+    unsigned have = 0;
+    while (packed.size() > 0) {
+      const detail::Pieces::Piece piece = packed.Head();
+      for (const std::byte one : piece) {
+        number |= static_cast<std::uint64_t>(one) << (8 * have);
+        if (++have < width) continue;
+        if (!fn(std::exchange(number, 0))) return false;
+        have = 0;
+      }
+      packed.remove_prefix(piece.size());
+      read_up_to(packed);
+    }
+    return have == 0;
   }
 
   template <class T>
   static absl::Status AddNumbers(const std::string& name, std::uint32_t field, Shape shape, std::int64_t count,
-                                 detail::Pieces contents, InferResult& result) {
+                                 detail::Pieces contents, wire::Arrived& arrived, InferResult& result) {
     constexpr wire::PieceReader::Type kType = std::is_same_v<T, float>    ? wire::PieceReader::kFixed32
                                               : std::is_same_v<T, double> ? wire::PieceReader::kFixed64
                                                                           : wire::PieceReader::kVarint;
-    // Counted first, so that a shape's claim alone allocates nothing.
-    std::uint64_t arrived = 0;
-    if (!ForEachNumber(contents, field, kType, [&](std::uint64_t) { return ++arrived != 0; })) return Malformed();
-    if (arrived != static_cast<std::uint64_t>(count)) {
+    // Counted first, so that a shape's claim alone allocates nothing, and what is allocated is filled.
+    std::size_t given = 0;
+    const auto count_one = [&](std::uint64_t) { return ++given != 0; };
+    if (!ForEachNumber(contents, field, kType, count_one, [](const detail::Pieces&) {})) return Malformed();
+    if (!std::cmp_equal(given, count)) {
       return Broken(detail::Cat("output '", name, "': shape ", shape.ToString(), " holds ", count, " elements, but ",
-                                arrived, " were given"));
+                                given, " were given"));
     }
-    std::vector<T> elements;
-    elements.reserve(static_cast<std::size_t>(count));
+    const std::shared_ptr<T[]> elements(new T[given]);
+    T* to = elements.get();
     std::string misfit;
-    ForEachNumber(contents, field, kType, [&](std::uint64_t number) {
+    const auto put = [&](std::uint64_t number) {
       bool fits = true;
       if constexpr (std::is_same_v<T, float>) {
-        elements.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(number)));
+        *to = std::bit_cast<float>(static_cast<std::uint32_t>(number));
       } else if constexpr (std::is_same_v<T, double>) {
-        elements.push_back(std::bit_cast<double>(number));
+        *to = std::bit_cast<double>(number);
       } else if constexpr (std::is_same_v<T, bool>) {
-        elements.push_back(number != 0);
+        *to = number != 0;
       } else if constexpr (std::is_signed_v<T>) {
         fits = std::in_range<T>(static_cast<std::int64_t>(number));
         if (!fits) misfit = detail::Cat(static_cast<std::int64_t>(number));
-        elements.push_back(static_cast<T>(number));
+        *to = static_cast<T>(number);
       } else {
         fits = std::in_range<T>(number);
         if (!fits) misfit = detail::Cat(number);
-        elements.push_back(static_cast<T>(number));
+        *to = static_cast<T>(number);
       }
+      ++to;
       return fits;
-    });
+    };
+    ForEachNumber(contents, field, kType, put, [&](const detail::Pieces& rest) { arrived.ReleaseBefore(rest); });
     if (!misfit.empty()) {
       return Broken(detail::Cat("output '", name, "': ", misfit, " is no ", DataTypeName(DataTypeOf<T>)));
     }
-    result.Add(name, std::move(elements), std::move(shape));
+    result.AddShared<T>(name, std::span<const T>(elements.get(), given), std::move(shape), elements);
     return absl::OkStatus();
   }
 
   // Put into the layout of raw contents, which takes at most twice the room.
   static absl::Status AddStrings(const std::string& name, Shape shape, std::int64_t count, detail::Pieces contents,
-                                 InferResult& result) {
+                                 wire::Arrived& arrived, InferResult& result) {
     constexpr std::uint32_t kBytesContents = 8;
     const auto for_each = [&](auto fn) {
       wire::PieceReader reader(contents);
@@ -621,15 +672,15 @@ class OpenInferenceCodec {
       return reader.ok();
     };
     std::size_t size = 0;
-    std::uint64_t arrived = 0;
+    std::uint64_t given = 0;
     const bool legal = for_each([&](detail::Pieces element) {
       size += 4 + element.size();
-      ++arrived;
+      ++given;
     });
     if (!legal) return Malformed();
-    if (arrived != static_cast<std::uint64_t>(count)) {
+    if (!std::cmp_equal(given, count)) {
       return Broken(detail::Cat("output '", name, "': shape ", shape.ToString(), " holds ", count, " elements, but ",
-                                arrived, " were given"));
+                                given, " were given"));
     }
     std::string raw(size, '\0');
     auto* to = reinterpret_cast<std::byte*>(raw.data());
@@ -638,6 +689,7 @@ class OpenInferenceCodec {
       std::memcpy(to, &length, 4);
       element.CopyTo(to + 4);
       to += 4 + element.size();
+      arrived.ReleaseBefore(element);
     });
     result.AddRaw(name, DataType::kBytes, std::move(raw), std::move(shape));
     return absl::OkStatus();

@@ -29,6 +29,13 @@ class Pieces {
   std::size_t size() const { return size_; }
   /// Of what is not empty.
   char front() const { return static_cast<char>((*first_)[offset_]); }
+  /// As much of it as lies in one piece.
+  Piece Head() const {
+    if (size_ == 0) return Piece();
+    return first_->subspan(offset_, (std::min)(size_, first_->size() - offset_));
+  }
+  /// Where it begins in the array; of what is not empty.
+  const Piece* first() const { return first_; }
   /// `count` is at most size().
   void remove_prefix(std::size_t count) {
     size_ -= count;

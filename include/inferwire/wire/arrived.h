@@ -20,7 +20,7 @@ namespace inferwire {
 inline namespace v0 {
 namespace wire {
 
-/// Shares the bytes of a reply. bytes() refers to it.
+/// Shares the bytes of a reply, which may go. bytes() refers to it.
 class Arrived {
  public:
   explicit Arrived(Reply& reply) {
@@ -41,6 +41,13 @@ class Arrived {
 
   detail::Pieces bytes() const { return detail::Pieces(pieces_); }
 
+  /// Lets go of what lies before `rest`, a part of bytes(), and will not be read any more; as far as nobody else shares
+  /// it, its memory is free.
+  void ReleaseBefore(const detail::Pieces& rest) {
+    const std::size_t first = rest.size() > 0 ? static_cast<std::size_t>(rest.first() - pieces_.data()) : released_;
+    for (; released_ < first; ++released_) slices_[released_] = grpc::Slice();
+  }
+
  private:
   void Add(grpc::Slice slice) {
     if (slice.size() > 0) slices_.push_back(std::move(slice));
@@ -48,6 +55,7 @@ class Arrived {
 
   absl::InlinedVector<grpc::Slice, 1> slices_;
   absl::InlinedVector<detail::Pieces::Piece, 1> pieces_;
+  std::size_t released_ = 0;
 };
 
 }  // namespace wire

@@ -88,6 +88,12 @@ class BasicReader {
   // Of tags and lengths, which have 32 bits: protobuf reads no more of them either.
   static constexpr unsigned kShort = 5;
   bool Varint(std::uint64_t* out, unsigned most = 10) {
+    // Nearly all have one byte, and lie in one piece.
+    if (const auto byte = static_cast<std::uint8_t>(rest_.size() > 0 ? rest_.front() : '\x80'); byte < 0x80) {
+      rest_.remove_prefix(1);
+      *out = byte;
+      return true;
+    }
     std::uint64_t value = 0;
     for (unsigned i = 0; i < most && rest_.size() > 0; ++i) {
       const std::uint8_t byte = Pop();
