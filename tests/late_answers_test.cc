@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <deque>
 #include <memory>
 #include <string>
 #include <thread>
@@ -22,6 +23,7 @@
 #include "inferwire/testing/fake_server.h"
 #include "support/inference.h"
 #include "support/process.h"
+#include "support/slow.h"
 
 using inferwire::Client;
 using inferwire::ClientOptions;
@@ -33,12 +35,30 @@ using inferwire::testing::FakeClock;
 using inferwire::testing::FakeServer;
 using namespace inferwire_test;  // NOLINT
 
-// In a process of its own, which goes on while that of the calls does not.
-TEST_CASE("a server that answers after 50 ms", "[.late-answers-server]") {
-  RawServer server([](RawCall& call) {
+namespace {
+constexpr auto kTimeout = std::chrono::milliseconds(kSlow ? 5000 : 1000);
+}
+
+// In a process of its own. A request names how many there will be of its like; once all have come, the process of the
+// calls stands still, as when a container is throttled or the lid of a laptop closed, and meanwhile they are answered.
+TEST_CASE("a server that answers while the client does not run", "[.late-answers-server]") {
+  std::atomic<int> come{0};
+  Event all;
+  RawServer server([&](RawCall& call) {
     while (auto bytes = call.Read()) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      if (!call.Write(Answer(TextOf(*bytes)))) return;
+      const int expected = std::stoi(TextOf(*bytes));
+      const bool last = expected > 1 && ++come == expected;
+      if (last) {
+        const pid_t client = ::getppid();
+        ::kill(client, SIGSTOP);
+        std::thread([client] {
+          std::this_thread::sleep_for(kTimeout * 3 / 2);
+          ::kill(client, SIGCONT);
+        }).detach();
+        all.Set();
+      }
+      if (expected > 1) all.Wait();
+      if (!call.Write(Answer("here"))) return;
     }
   });
   std::printf("%s\n", server.target().c_str());
@@ -46,49 +66,27 @@ TEST_CASE("a server that answers after 50 ms", "[.late-answers-server]") {
   while (true) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
-namespace {
-
-Process StartServer() { return Process({"/proc/self/exe", "[.late-answers-server]", "-o", "/dev/null"}); }
-
-// As when a container is throttled, or the lid of a laptop closed.
-void StandStill() {
-  const Process waker(
-      {"/bin/sh", "-c", "sleep 0.6; while kill -CONT " + std::to_string(::getpid()) + "; do sleep 0.1; done"},
-      /*quiet=*/true);
-  ::kill(::getpid(), SIGSTOP);
-}
-
-ClientOptions Strict() {
-  return {.timeout = absl::Milliseconds(300), .attempt_timeout = absl::Milliseconds(250), .pool = {.min_channels = 4}};
-}
-
-}  // namespace
-
 TEST_CASE("answers that came while the process did not run are results", "[client][late]") {
-  const Process server = StartServer();
-  const Client client = Connect(server.line(), Strict());
-  REQUIRE(client.WaitUntilReady(absl::Seconds(10)).ok());
-  REQUIRE(client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Seconds(10)}).ok());
+  const Process server({"/proc/self/exe", "[.late-answers-server]", "-o", "/dev/null"});
+  const Client client = Connect(server.line(), {.timeout = absl::FromChrono(kTimeout),
+                                                .attempt_timeout = absl::FromChrono(kTimeout) * 0.9,
+                                                .pool = {.min_channels = 4}});
+  REQUIRE(client.WaitUntilReady(absl::Seconds(30)).ok());
+  REQUIRE(client.Call<&Inference::RunInference>(Text("1"), {.timeout = absl::Seconds(30)}).ok());
 
   SECTION("as futures") {
     std::vector<Future<inference::Response>> futures;
-    for (int i = 0; i < 64; ++i) futures.push_back(client.Async<&Inference::RunInference>(Text("x")));
-    StandStill();
+    for (int i = 0; i < 64; ++i) futures.push_back(client.Async<&Inference::RunInference>(Text("64")));
     for (auto& future : futures) CHECK(std::move(future).Get().status() == absl::OkStatus());
   }
   SECTION("of callers that block") {
     std::atomic<int> ok{0};
-    std::atomic<int> begun{0};
     std::vector<std::thread> threads;
     for (int i = 0; i < 16; ++i) {
       threads.emplace_back([&] {
-        ++begun;
-        if (client.Call<&Inference::RunInference>(Text("x")).ok()) ++ok;
+        if (client.Call<&Inference::RunInference>(Text("16")).ok()) ++ok;
       });
     }
-    while (begun < 16) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    StandStill();
     for (std::thread& thread : threads) thread.join();
     CHECK(ok == 16);
   }
@@ -96,9 +94,9 @@ TEST_CASE("answers that came while the process did not run are results", "[clien
     std::vector<inferwire::ResponseStream<inference::Response>> streams;
     for (int i = 0; i < 16; ++i) {
       streams.push_back(client.Stream<&Inference::StreamInference>(
-          Text("x"), {.idle_timeout = absl::Milliseconds(300), .first_message_timeout = absl::Milliseconds(300)}));
+          Text("16"),
+          {.idle_timeout = absl::FromChrono(kTimeout), .first_message_timeout = absl::FromChrono(kTimeout)}));
     }
-    StandStill();
     for (auto& stream : streams) CHECK(stream.Read().has_value());
   }
   const auto stats = client.Stats();
@@ -117,6 +115,11 @@ struct Slow : inferwire::Simple {
     std::atomic<int> decoded{0};
   };
   static inline std::atomic<Gate*> gate{nullptr};
+  // They stay, since what was cancelled may still be waiting there.
+  static Gate& NewGate() {
+    static std::deque<Gate>* const all = new std::deque<Gate>;
+    return all->emplace_back();
+  }
 
   static absl::StatusOr<InferResult> Decode(inference::Response&& response) {
     if (Gate* const here = gate.load(); here != nullptr && response.text() == "slow") {
@@ -144,7 +147,7 @@ struct SlowWorld {
     return future;
   }
   RawServer server{Echo};
-  Slow::Gate gate;
+  Slow::Gate& gate = Slow::NewGate();
   Client client;
   inferwire::Model<Slow> model;
 };

@@ -98,10 +98,9 @@ class ThreadPool final : public Executor {
   class Queue {
    public:
     void Push(absl::AnyInvocable<void()> work) {
-      {
-        std::lock_guard lock(mutex_);
-        work_.push_back(std::move(work));
-      }
+      // Under the lock: once it is open, the work may run, and end the pool.
+      std::lock_guard lock(mutex_);
+      work_.push_back(std::move(work));
       ready_.notify_one();
     }
     void Close() {

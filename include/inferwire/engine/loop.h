@@ -197,7 +197,8 @@ class Loop {
     bool ok = false;
     const auto next = queue_.AsyncNext(&tag, &ok, ToTimespec(now, until));
     const bool event = next == grpc::CompletionQueue::GOT_EVENT;
-    if (slept || (event && tag == nullptr)) {
+    if (slept || event) {
+      // For an event in any case: the lock shows what the operation's starter wrote, see Call::StartAttempt.
       std::lock_guard lock(mutex_);
       if (slept && --sleepers_ == 0) sleeps_until_ = TimePoint::min();  // nobody sleeps: no need to wake
       if (event && tag == nullptr) waking_ = shut_down_;
