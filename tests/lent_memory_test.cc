@@ -97,6 +97,8 @@ TEST_CASE("lent memory is free when a call has come to its deadline on a server 
   caller.join();
   INFO(status.ToString());
   CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(Contains(status, "no end within the timeout of 4s"));
+  CHECK(Contains(status, "; the transport held what it lent for another "));
   // The patience, and what the kernel's timer is late by; loosely, since machines differ.
   CHECK(late < std::chrono::seconds(20));
 }
@@ -107,6 +109,22 @@ TEST_CASE("a connection whose peer takes nothing more of what was lent is given 
   half.relay.WaitUntilSated();
   CHECK(std::move(future).Get().status().code() == absl::StatusCode::kUnavailable);
   half.pages.GiveBack();
+}
+
+TEST_CASE("keepalive does not make a loan longer", "[lent]") {
+  // A PING may go unanswered for a minute, a loan may not.
+  HalfSent half({.connection = {.keepalive_time = absl::Seconds(10), .keepalive_timeout = absl::Minutes(1)}});
+  std::chrono::steady_clock::time_point from;
+  absl::Status status;
+  std::thread caller([&] {
+    from = std::chrono::steady_clock::now();
+    status = half.model.Infer(half.request(), {.timeout = absl::Seconds(2)}).status();
+    half.pages.GiveBack();
+  });
+  half.relay.WaitUntilSated();
+  caller.join();
+  CHECK_FALSE(status.ok());
+  CHECK(std::chrono::steady_clock::now() - from < std::chrono::seconds(20));
 }
 
 TEST_CASE("lent memory is free when a call has been cancelled on a server that stopped reading", "[lent]") {

@@ -217,6 +217,39 @@ TEST_CASE("a service config that gRPC does not understand is refused", "[channel
   }
 }
 
+TEST_CASE("what a service config says of methods holds, and what it cannot say is refused", "[channel][client]") {
+  const auto with = [](const std::string& what) {
+    return inferwire::ConnectionOptions{.service_config = R"({"methodConfig": [{"name": [{}], )" + what + "}]}"};
+  };
+  RawServer silent([](RawCall& call) { call.WaitForCancel(); });
+  const Client timed =
+      Connect(silent.target(), {.timeout = absl::Minutes(1), .connection = with(R"("timeout": "0.2s")")});
+  const absl::Status late = timed.Call<&Inference::RunInference>(Text("x")).status();
+  CHECK(late.code() == absl::StatusCode::kDeadlineExceeded);
+  CHECK(inferwire::InfoOf(late).latency < absl::Seconds(30));
+
+  RawServer echo(Echo);
+  const Client sends = Connect(echo.target(), {.connection = with(R"("maxRequestMessageBytes": 100)")});
+  const Client takes = Connect(echo.target(), {.connection = with(R"("maxResponseMessageBytes": 100)")});
+  for (const Client& client : {sends, takes}) {
+    CHECK(client.Call<&Inference::RunInference>(Text("x")).ok());
+    CHECK(client.Call<&Inference::RunInference>(Text(std::string(200, 'x'))).status().code() ==
+          absl::StatusCode::kResourceExhausted);
+  }
+
+  const DeadPort dead;
+  const Client waits =
+      Connect(dead.target(), {.timeout = absl::Milliseconds(300), .connection = with(R"("waitForReady": true)")});
+  CHECK(waits.Call<&Inference::RunInference>(Text("x")).status().code() == absl::StatusCode::kDeadlineExceeded);
+
+  const std::string retry =
+      R"("retryPolicy": {"maxAttempts": 3, "initialBackoff": "1s", "maxBackoff": "1s", "backoffMultiplier": 1, "retryableStatusCodes": ["UNAVAILABLE"]})";
+  const absl::Status refused = inferwire::channel::Validate(with(retry));
+  CHECK(refused.code() == absl::StatusCode::kInvalidArgument);
+  CHECK(Contains(
+      refused, "connection.service_config has a retryPolicy, which has no effect here; expected ClientOptions::retry"));
+}
+
 TEST_CASE("calls go on while the server ends connections by their age", "[channel][client]") {
   std::atomic<int> calls{0};
   RawServer server(

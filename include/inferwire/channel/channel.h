@@ -8,6 +8,7 @@
 #include <absl/strings/escaping.h>
 #include <absl/time/time.h>
 #include <grpc/compression.h>
+#include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
@@ -47,9 +48,11 @@ enum class Compression { kNone, kDeflate, kGzip };
 struct ConnectionOptions {
   /// HTTP/2 PINGs after so much silence, so that a peer that is gone without a word is noticed. Off, since servers
   /// close connections that ping more often than they allow: one a 5 minutes is gRPC's own limit, see
-  /// GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS on the server's side. At least 10 s.
+  /// GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS on the server's side. At least 10 s. Connections on which
+  /// memory is lent have none, unless keepalive_timeout is no longer than lent_memory_timeout.
   absl::Duration keepalive_time = absl::InfiniteDuration();
-  /// A PING that is not answered for so long ends the connection.
+  /// A PING that is not answered for so long ends the connection; and so does, PINGs or not, what was sent and is not
+  /// acknowledged by the peer's kernel for so long (Linux: TCP_USER_TIMEOUT).
   absl::Duration keepalive_timeout = absl::Seconds(20);
   /// PINGs also while there is no call; servers must allow that (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS).
   bool keepalive_without_calls = false;
@@ -72,7 +75,9 @@ struct ConnectionOptions {
   /// no_proxy) are used, as gRPC does by itself.
   bool use_proxy = true;
   /// gRPC's service config, as JSON, for those who let gRPC balance the addresses behind one target:
-  /// `{"loadBalancingConfig": [{"round_robin": {}}]}`. (github.com/grpc/grpc, doc/service_config.md.)
+  /// `{"loadBalancingConfig": [{"round_robin": {}}]}`. (github.com/grpc/grpc, doc/service_config.md.) Its limits for
+  /// methods (timeout, waitForReady, message sizes) hold beside the client's own. Retries and hedges are the client's:
+  /// retryPolicy, hedgingPolicy and retryThrottling are refused.
   std::string service_config = {};
   /// A call that lent memory ends only when the transport has let go of it. Where its peer takes nothing more, the
   /// connection is closed after so long, so that the call ends no later than about this after its deadline or its
@@ -96,6 +101,22 @@ inline bool UnderstandsServiceConfig(const std::string& json) {
   arguments.SetServiceConfigJSON(json);
   return grpc::CreateCustomChannel("ipv4:127.0.0.1:1", grpc::InsecureChannelCredentials(), arguments)
              ->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_IDLE;
+}
+
+/// What a service config may ask for and the client does by itself. As keys of its JSON: a string that holds such words
+/// has its quotes escaped.
+inline absl::Status ValidateServiceConfig(const std::string& json) {
+  constexpr std::pair<std::string_view, std::string_view> kOurs[] = {
+      {"retryPolicy", "ClientOptions::retry"},
+      {"hedgingPolicy", "ClientOptions::hedge"},
+      {"retryThrottling", "ClientOptions::retry_budget"}};
+  for (const auto& [key, option] : kOurs) {
+    if (json.find(detail::Cat("\"", key, "\"")) != std::string::npos) {
+      return absl::InvalidArgumentError(detail::Cat("connection.service_config has a ", key,
+                                                    ", which has no effect here; expected ", option, " in its place"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 /// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
@@ -132,6 +153,7 @@ inline absl::Status Validate(const ConnectionOptions& options) {
         "connection.service_config is not understood by gRPC; expected JSON such as "
         R"({"loadBalancingConfig": [{"round_robin": {}}]})");
   }
+  if (absl::Status status = ValidateServiceConfig(options.service_config); !status.ok()) return status;
   if (options.max_send_message_bytes < 1 ||
       options.max_send_message_bytes > (std::numeric_limits<std::int32_t>::max)()) {
     return absl::InvalidArgumentError(detail::Cat("connection.max_send_message_bytes is ",
@@ -151,26 +173,83 @@ inline int Milliseconds(absl::Duration duration) {
   return static_cast<int>((std::min)(absl::ToInt64Milliseconds(duration), kMost));
 }
 
-/// One target, with the generic stubs every call goes through. Safe from any number of threads.
-class Channel : public std::enable_shared_from_this<Channel> {
+/// One connection, and whether anything comes by it. One that a balancer or a NAT has forgotten without a word looks
+/// like one to a slow server, until both it and a new one are asked something. Outlives its channel where a question is
+/// out.
+class Connection {
  public:
   using Stub = grpc::TemplatedGenericStub<wire::Payload, wire::Reply>;
 
+  explicit Connection(std::shared_ptr<grpc::Channel> channel) : channel_(std::move(channel)), stub_(channel_) {}
+
+  Stub& stub() { return stub_; }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  bool connected() { return channel_->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY; }
+
+  /// Something has come from the server.
+  void Hear() { heard_.fetch_add(1, std::memory_order_relaxed); }
+  /// How often that was so.
+  std::uint64_t heard() const { return heard_.load(std::memory_order_relaxed); }
+
+  /// A question is sent, with the context that is given; none is where one is out already.
+  std::shared_ptr<grpc::ClientContext> BeginAsking(TimePoint now) {
+    std::lock_guard lock(mutex_);
+    if (closed_ || question_ != nullptr) return nullptr;
+    asked_ = now;
+    return question_ = std::make_shared<grpc::ClientContext>();
+  }
+  /// It has come back, with an answer or without.
+  void EndAsking(bool answered) {
+    std::lock_guard lock(mutex_);
+    question_ = nullptr;
+    if (answered) Hear();
+  }
+  /// How long a question has been out.
+  absl::Duration unanswered(TimePoint now) const {
+    std::lock_guard lock(mutex_);
+    return question_ != nullptr ? Between(asked_, now) : absl::ZeroDuration();
+  }
+  /// Its answer is of no interest any more: the connection is to be closed.
+  void Close() {
+    std::lock_guard lock(mutex_);
+    closed_ = true;
+    if (question_ != nullptr) question_->TryCancel();
+  }
+
+ private:
+  const std::shared_ptr<grpc::Channel> channel_;
+  Stub stub_;
+  std::atomic<std::uint64_t> heard_{0};
+  mutable std::mutex mutex_;
+  std::shared_ptr<grpc::ClientContext> question_;
+  TimePoint asked_;
+  bool closed_ = false;
+};
+
+/// One target, with the connections every call goes through. Safe from any number of threads.
+class Channel : public std::enable_shared_from_this<Channel> {
+ public:
   /// Connects with the first call. Not to be used for new calls after `expires`. `arguments` are what the rest is made
   /// to, `options` what they were made from.
   Channel(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials, grpc::ChannelArguments arguments,
-          const ConnectionOptions& options, TimePoint expires = TimePoint::max())
+          const ConnectionOptions& options, TimePoint made = TimePoint(), TimePoint expires = TimePoint::max())
       : target_(std::move(target)),
+        options_(options),
+        made_(made),
         expires_(expires),
-        pings_(options.keepalive_time != absl::InfiniteDuration()),
-        uses_proxy_(options.use_proxy),
-        lent_memory_timeout_(options.lent_memory_timeout),
         spelling_(Unmistakable(target_)),
         credentials_(std::move(credentials)),
         arguments_(std::move(arguments)),
-        channel_(Connect(arguments_, /*core_retries=*/false)),
-        dead_(state() != GRPC_CHANNEL_IDLE),
-        stub_(channel_) {}
+        usual_(Connect(/*idempotent=*/true, /*lends=*/false)),
+        dead_(state() != GRPC_CHANNEL_IDLE) {}
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+  ~Channel() {
+    usual_->Close();
+    for (const Spare& spare : spares_) {
+      if (spare.connection != nullptr) spare.connection->Close();
+    }
+  }
 
   const std::string& target() const { return target_; }
   /// The connection for calls of a kind; each kind but the usual one has its own, made with its first call.
@@ -181,13 +260,11 @@ class Channel : public std::enable_shared_from_this<Channel> {
   ///
   /// Calls that lend memory need a connection that is closed when its peer takes nothing more, within
   /// ConnectionOptions::lent_memory_timeout; others had better be patient.
-  Stub& stub(bool idempotent, bool lends) {
-    if (idempotent && !lends) return stub_;
+  const std::shared_ptr<Connection>& connection(bool idempotent, bool lends) {
+    if (idempotent && !lends) return usual_;
     Spare& spare = spares_[std::size_t{idempotent ? 0U : 1U} + (lends ? 2U : 0U)];
-    std::call_once(spare.once, [&] {
-      spare.stub.emplace(Connect(lends ? WithTimeout() : arguments_, /*core_retries=*/!idempotent));
-    });
-    return *spare.stub;
+    std::call_once(spare.once, [&] { spare.connection = Connect(idempotent, lends); });
+    return spare.connection;
   }
 
   void Begin() { in_flight_.fetch_add(1, std::memory_order_relaxed); }
@@ -198,14 +275,19 @@ class Channel : public std::enable_shared_from_this<Channel> {
   void set_warm(bool warm) {
     if (this->warm() != warm) warm_.store(warm, std::memory_order_relaxed);
   }
+  TimePoint made() const { return made_; }
   TimePoint expires() const { return expires_; }
+  /// What has taken its place since it was doubted. The endpoint's, under its lock.
+  std::shared_ptr<Channel> successor;
   int in_flight() const { return in_flight_.load(std::memory_order_acquire); }
 
-  grpc_connectivity_state state() const { return channel_->GetState(/*try_to_connect=*/false); }
+  grpc_connectivity_state state() const { return usual_->channel()->GetState(/*try_to_connect=*/false); }
   /// Begins to connect, if it has not.
-  void StartConnecting() { channel_->GetState(/*try_to_connect=*/true); }
+  void StartConnecting() { usual_->channel()->GetState(/*try_to_connect=*/true); }
   /// Connects, and waits for it; false if that takes too long.
-  bool WaitForConnected(std::chrono::system_clock::time_point deadline) { return channel_->WaitForConnected(deadline); }
+  bool WaitForConnected(std::chrono::system_clock::time_point deadline) {
+    return usual_->channel()->WaitForConnected(deadline);
+  }
 
   /// What the error of a call says that gRPC's own words do not. Where gRPC could not make a channel at all, each call
   /// ends with a code of gRPC's choice: such a target is one that cannot be reached.
@@ -217,12 +299,12 @@ class Channel : public std::enable_shared_from_this<Channel> {
                                detail::Cat("gRPC cannot make a channel to '", target_, "': ", text));
     }
     if (status.code() != absl::StatusCode::kUnavailable) return status;
-    const std::string advice = Advice(text, target_, uses_proxy_);
+    const std::string advice = Advice(text, target_, options_.use_proxy);
     return advice.empty() ? status : detail::MakeError(status.code(), detail::Cat(text, advice));
   }
   /// Why it does not connect; "" if it has, or that is not known within `patience`. Blocks.
   std::string WhyNotConnected(std::chrono::milliseconds patience) const {
-    const std::optional<grpc::Status> failed = detail::WhyNotConnected(channel_, patience);
+    const std::optional<grpc::Status> failed = detail::WhyNotConnected(usual_->channel(), patience);
     return failed.has_value() ? std::string(Explain(wire::FromGrpc(*failed)).message()) : std::string();
   }
 
@@ -248,35 +330,41 @@ class Channel : public std::enable_shared_from_this<Channel> {
     return target;
   }
 
-  // A connection that keeps alive has its socket give up (TCP_USER_TIMEOUT) when what was sent is not taken for as long
-  // as a PING may go unanswered. The hour is so that there are no PINGs.
-  grpc::ChannelArguments WithTimeout() const {
+  std::shared_ptr<Connection> Connect(bool idempotent, bool lends) const {
     grpc::ChannelArguments arguments = arguments_;
-    if (!pings_) arguments.SetInt("grpc.keepalive_time_ms", 3'600'000);
-    arguments.SetInt("grpc.keepalive_timeout_ms", Milliseconds(lent_memory_timeout_));
-    return arguments;
-  }
-  std::shared_ptr<grpc::Channel> Connect(grpc::ChannelArguments arguments, bool core_retries) const {
-    arguments.SetInt("grpc.enable_retries", core_retries ? 1 : 0);
-    return grpc::CreateCustomChannel(spelling_, credentials_, arguments);
+    arguments.SetInt("grpc.enable_retries", idempotent ? 0 : 1);
+    // The engine keeps every deadline itself, also where gRPC would not; a second timer costs a twentieth of a small
+    // call. Servers are told of deadlines all the same. But a service config, one that comes by xDS too, may have
+    // timeouts of its own, which only gRPC knows.
+    if (options_.service_config.empty() && !target_.starts_with("xds:")) {
+      arguments.SetInt("grpc.enable_deadline_checking", 0);
+    }
+    // A connection that keeps alive has its socket give up (TCP_USER_TIMEOUT) when what was sent is not taken for as
+    // long as a PING may go unanswered. What has no PINGs is told to send them after some weeks. The two times are one
+    // to gRPC: where memory is lent for less long than a PING may take there are none, since they would end connections
+    // that are only slow. Each key is given once, since gRPC heeds the first.
+    const bool serves_both = !lends || options_.keepalive_timeout <= options_.lent_memory_timeout;
+    constexpr int kWeeks = (std::numeric_limits<std::int32_t>::max)() - 1;
+    arguments.SetInt("grpc.keepalive_time_ms",
+                     serves_both ? (std::min)(Milliseconds(options_.keepalive_time), kWeeks) : kWeeks);
+    arguments.SetInt("grpc.keepalive_timeout_ms",
+                     Milliseconds(serves_both ? options_.keepalive_timeout : options_.lent_memory_timeout));
+    return std::make_shared<Connection>(grpc::CreateCustomChannel(spelling_, credentials_, arguments));
   }
 
   const std::string target_;
-  const TimePoint expires_;
-  const bool pings_;
-  const bool uses_proxy_;
-  const absl::Duration lent_memory_timeout_;
+  const ConnectionOptions options_;
+  const TimePoint made_, expires_;
   const std::string spelling_;  // for gRPC
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const grpc::ChannelArguments arguments_;
-  const std::shared_ptr<grpc::Channel> channel_;
+  const std::shared_ptr<Connection> usual_;
   const bool dead_;
   std::atomic<int> in_flight_{0};
   std::atomic<bool> warm_{false};
-  Stub stub_;
   struct Spare {
     std::once_flag once;
-    std::optional<Stub> stub;
+    std::shared_ptr<Connection> connection;
   };
   std::array<Spare, 4> spares_;
 };
@@ -303,9 +391,6 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
   arguments.SetInt("grpc.dns_min_time_between_resolutions_ms", 1000);
   // Nobody asks for this client's channelz pages, and keeping them costs a twentieth of a small call.
   arguments.SetInt("grpc.enable_channelz", 0);
-  // The engine keeps every deadline itself, also where gRPC would not; a second timer costs another twentieth. Servers
-  // are told of deadlines all the same.
-  arguments.SetInt("grpc.enable_deadline_checking", 0);
   // Without its probe gRPC announces a window of 64 KiB for the connection, whatever those of its streams are, and one
   // MiB more for each that is being read: a round trip for each MiB.
   if (options.receive_window_bytes != 0) {
@@ -320,8 +405,6 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
   if (!options.authority.empty()) arguments.SetString("grpc.default_authority", options.authority);
   if (!options.use_proxy) arguments.SetInt("grpc.enable_http_proxy", 0);
   if (options.keepalive_time != absl::InfiniteDuration()) {
-    arguments.SetInt("grpc.keepalive_time_ms", Milliseconds(options.keepalive_time));
-    arguments.SetInt("grpc.keepalive_timeout_ms", Milliseconds(options.keepalive_timeout));
     arguments.SetInt("grpc.keepalive_permit_without_calls", options.keepalive_without_calls ? 1 : 0);
     // gRPC otherwise stops after two PINGs without data in between: just when an answer takes long.
     arguments.SetInt("grpc.http2.max_pings_without_data", 0);

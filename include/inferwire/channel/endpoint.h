@@ -67,13 +67,8 @@ class Endpoint {
   /// Makes one more connection; `spare` if it is beyond those that are kept.
   using Connect = std::function<std::shared_ptr<Channel>(bool spare, TimePoint now)>;
 
-  /// `aging`: whether connections expire.
-  Endpoint(std::string target, const PoolPolicy& policy, bool aging, Connect connect)
-      : target_(std::move(target)),
-        policy_(policy),
-        aging_(aging),
-        connect_(std::move(connect)),
-        active_(policy.min_channels) {}
+  Endpoint(std::string target, const PoolPolicy& policy, Connect connect)
+      : target_(std::move(target)), policy_(policy), connect_(std::move(connect)), active_(policy.min_channels) {}
 
   const std::string& target() const { return target_; }
   Load& load() { return load_; }
@@ -83,11 +78,6 @@ class Endpoint {
   /// `unit` is uniform in [0, 1). Begins what `load` counts, too; `timed` is for it.
   Channel& Enter(double unit, TimePoint now, bool timed) {
     load_.Begin(timed);
-    if (!aging_) {
-      Channel& channel = At(PickSlot(unit, now), now);
-      channel.Begin();
-      return channel;
-    }
     // A channel that is replaced stays until nobody can be about to use it.
     entering_.fetch_add(1);
     Channel& channel = Fresh(PickSlot(unit, now), now);
@@ -98,6 +88,31 @@ class Endpoint {
   void Leave(Channel& channel, bool timed) {
     load_.End(timed);
     if (channel.End() && replaced_.load(std::memory_order_relaxed)) Reap();
+  }
+
+  /// A connection may be dead: a new one takes its place, and those that are on it may stay there to their end. The new
+  /// one; none where the old one is hardly older than a call takes, so that a path that is slow, or a server that
+  /// answers nobody, does not have connections come and go with each call.
+  std::shared_ptr<Channel> PutBeside(Channel& doubted, TimePoint now) {
+    if (Between(doubted.made(), now) < absl::Milliseconds(500)) return nullptr;
+    std::vector<std::shared_ptr<Channel>> gone;  // after the lock is released
+    std::lock_guard lock(mutex_);
+    if (doubted.successor == nullptr) {
+      int number = 0;
+      const auto holds = [&](const std::atomic<Channel*>& slot) {
+        return slot.load(std::memory_order_relaxed) == &doubted;
+      };
+      const auto slot = std::find_if(slots_.begin(), slots_.end(), holds);
+      if (slot != slots_.end()) {
+        number = static_cast<int>(slot - slots_.begin());
+        Make(number, *slot, now);
+        replaced_.store(true, std::memory_order_relaxed);
+      }
+      // Else it had come to its age, and who took its place, or the first one, will do.
+      doubted.successor = slots_[static_cast<std::size_t>(number)].load(std::memory_order_relaxed)->shared_from_this();
+      gone = Unused();
+    }
+    return doubted.successor;
   }
 
   struct Connections {
@@ -226,7 +241,6 @@ class Endpoint {
 
   const std::string target_;
   const PoolPolicy policy_;
-  const bool aging_;
   const Connect connect_;
   std::atomic<int> active_;
   std::atomic<int> entering_{0};
@@ -275,7 +289,7 @@ class Connector {
     for (const std::string& target : targets) {
       std::shared_ptr<Endpoint> endpoint = Endpoints::Instance().Get(detail::Cat(target, "\n", key_), [&] {
         return std::make_shared<Endpoint>(
-            target, policy_, options_.max_age != absl::InfiniteDuration(),
+            target, policy_,
             [target, policy = policy_, options = options_, credentials = credentials_, base = arguments_](
                 bool spare, TimePoint now) {
               grpc::ChannelArguments arguments = base;
@@ -288,7 +302,7 @@ class Connector {
               if (spare) arguments.SetInt("grpc.client_idle_timeout_ms", Milliseconds(policy.idle_timeout));
               // Connections made together are not to end together: theirs are spread by the golden ratio.
               const double spread = 0.9 + 0.2 * std::fmod(number * 0.6180339887498949, 1.0);
-              return std::make_shared<Channel>(target, credentials, arguments, options,
+              return std::make_shared<Channel>(target, credentials, arguments, options, now,
                                                After(now, options.max_age * spread));
             });
       });

@@ -99,6 +99,8 @@ class Lease {
   const Target* id() const { return target_.get(); }
   /// For another attempt there.
   const std::shared_ptr<Target>& place() const { return target_; }
+  /// Puts a new connection in place of the call's, see Endpoint; until the verdict.
+  std::shared_ptr<Channel> PutBeside(TimePoint now) const { return target_->endpoint->PutBeside(*channel_, now); }
   /// Its latency will tell more of connecting than of the target.
   void set_cold() { warm_ = false; }
 

@@ -11,6 +11,8 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/status.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +26,7 @@
 #include "inferwire/clock.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/loop.h"
+#include "inferwire/engine/probe.h"
 #include "inferwire/error_details.h"
 #include "inferwire/status.h"
 #include "inferwire/wire/error_details.h"
@@ -32,6 +35,13 @@
 namespace inferwire {
 inline namespace v0 {
 namespace engine {
+
+/// Whether anything comes by the connection of an attempt that waits.
+enum class Pulse {
+  kHeard,    ///< it does, or that cannot be told
+  kWaiting,  ///< the server was asked, and has not answered yet
+  kNone,     ///< it does not, while a new connection to the same target is answered
+};
 
 /// One exchange with one server. It belongs to whatever it waits for, and outlives the call's interest in it; the call
 /// only refers to it, and forgets it when it gives it up. Its functions run under the call's lock.
@@ -58,6 +68,19 @@ class Attempt {
   /// The target is judged by how the attempt ended; the first verdict counts.
   virtual void Judge(channel::Verdict verdict, std::optional<absl::Duration> latency, TimePoint now) = 0;
 
+  // While it waits. `since` is what heard() was when it began to.
+
+  /// How often something has come by its connection, for others too.
+  virtual std::uint64_t heard() const { return 0; }
+  /// Asks the server, and if it says nothing for `patience` a new connection to it, which then takes the place of the
+  /// attempt's for those who come now. `loop` is one that is always turned.
+  virtual Pulse TakePulse(std::uint64_t /*since*/, absl::Duration /*patience*/, TimePoint /*now*/, Loop& /*loop*/) {
+    return Pulse::kHeard;
+  }
+  /// It has run out of time. What there is to suspect where nothing has come by its connection since `began`, which is
+  /// replaced then for those who come now; else empty.
+  virtual std::string Doubt(std::uint64_t /*since*/, TimePoint /*began*/, TimePoint /*now*/) { return {}; }
+
   // Once it has ended by itself:
 
   /// What the server sent beside messages.
@@ -81,6 +104,11 @@ class Attempt {
   TimePoint due() const { return due_; }
   bool hedge() const { return hedge_; }
   void set_hedge(bool hedge) { hedge_ = hedge; }
+  std::uint64_t heard_before() const { return heard_before_; }
+  void Listen() { heard_before_ = heard(); }
+  /// Whether another one was started since it may never end.
+  bool given_up() const { return given_up_; }
+  void set_given_up() { given_up_ = true; }
 
  protected:
   const detail::Ref<TimerOwner> call_;
@@ -90,6 +118,8 @@ class Attempt {
   const TimePoint started_;
   const TimePoint due_;
   bool hedge_ = false;
+  bool given_up_ = false;
+  std::uint64_t heard_before_ = 0;
 };
 
 /// An attempt that is a gRPC call. It belongs to its operations in the completion queue and destroys itself after the
@@ -97,9 +127,12 @@ class Attempt {
 class RpcAttempt : public Attempt {
  public:
   RpcAttempt(TimerOwner& call, const ClientOptions& client, const CallOptions& options, channel::Lease lease,
-             int number, TimePoint now, TimePoint due)
+             int number, TimePoint now, TimePoint due, bool idempotent = true, bool lends = false)
       : Attempt(call, number, now, due),
         lease_(std::move(lease)),
+        idempotent_(idempotent),
+        lends_(lends),
+        connection_(lease_.channel().connection(idempotent, lends)),
         inherited_(options.parent != nullptr ? grpc::ClientContext::FromServerContext(*options.parent) : nullptr),
         context_(inherited_ != nullptr ? *inherited_ : own_.emplace()) {
     if (due != TimePoint::max()) context_.set_deadline(ToTimespec(now, due));
@@ -117,7 +150,10 @@ class RpcAttempt : public Attempt {
     if (number > 0) context_.AddMetadata("grpc-previous-rpc-attempts", std::to_string(number));
   }
 
-  void Abandon() override { context_.TryCancel(); }
+  void Abandon() override {
+    abandoned_ = true;
+    context_.TryCancel();
+  }
   void AddMetadata(const std::string& key, const std::string& value) override { context_.AddMetadata(key, value); }
   const std::string& target() const override { return lease_.target(); }
   std::string peer() const override { return context_.peer(); }
@@ -137,13 +173,49 @@ class RpcAttempt : public Attempt {
   }
   bool ToldWhenDue() const override { return due() != TimePoint::max(); }
 
+  std::uint64_t heard() const override { return connection_->heard(); }
+  Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) override {
+    if (!Silent(since)) return Pulse::kHeard;
+    Probe::Ask(connection_, loop, now);
+    if (connection_->unanswered(now) < patience) return Pulse::kWaiting;
+    const std::shared_ptr<channel::Channel> beside = lease_.PutBeside(now);
+    if (beside == nullptr) return Pulse::kWaiting;
+    const std::shared_ptr<channel::Connection>& fresh = beside->connection(idempotent_, lends_);
+    if (!heard_beside_.has_value()) heard_beside_ = fresh->heard();
+    if (fresh->heard() != *heard_beside_) return Pulse::kNone;
+    Probe::Ask(fresh, loop, now);
+    return Pulse::kWaiting;
+  }
+  std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) override {
+    // Less than that is soon spent on the way.
+    if (!Silent(since) || Between(began, now) < absl::Milliseconds(250)) return {};
+    const absl::Duration age = Between(lease_.channel().made(), now);
+    const bool replaced = lease_.PutBeside(now) != nullptr;
+    return detail::Cat("nothing was received from ", target(), " meanwhile, on a connection of ",
+                       absl::FormatDuration(absl::Trunc(age, absl::Milliseconds(1))),
+                       replaced ? ", which may be dead and was replaced" : "");
+  }
+
  protected:
+  channel::Connection::Stub& stub() { return connection_->stub(); }
+  /// Something has come.
+  void Hear() { connection_->Hear(); }
+  /// It has ended. What comes after it was given up need not have come from the server.
+  void HearEnd() {
+    if (status_.ok() || (!abandoned_ && wire::FromServer(status_))) Hear();
+  }
   /// How it ended, once it has.
   absl::Status ended() const { return lease_.channel().Explain(wire::FromGrpc(status_)); }
 
   channel::Lease lease_;
 
  private:
+  bool Silent(std::uint64_t since) const { return connection_->heard() == since && connection_->connected(); }
+
+  const bool idempotent_, lends_;
+  const std::shared_ptr<channel::Connection> connection_;
+  std::optional<std::uint64_t> heard_beside_;             // by the new connection, when it was asked
+  std::atomic<bool> abandoned_{false};                    // asked without the call's lock
   const std::unique_ptr<grpc::ClientContext> inherited_;  // with a parent; a context can be made in place only without
   std::optional<grpc::ClientContext> own_;
 

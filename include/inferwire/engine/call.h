@@ -137,6 +137,12 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   void OnTimer(Timer& timer) override {
     std::unique_lock lock(mutex_);
     if (&timer == &loan_timer_) {
+      const absl::Duration held = Between(started_, Now()) - info_.latency;
+      if (!status_.ok() && held >= absl::Milliseconds(100)) {
+        status_ = Reworded(
+            status_, detail::Cat(detail::ToStd(status_.message()), "; the transport held what it lent for another ",
+                                 absl::FormatDuration(absl::Trunc(held, absl::Milliseconds(1)))));
+      }
       absl::Status status = status_;
       lock.unlock();
       return OnEnd(std::move(status));
@@ -150,13 +156,17 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
       const policy::Plan::Next next = plan_->OnTime(now);
       switch (next.act) {
         case policy::Plan::Act::kNothing:
-          loop_.Arm(timer_, (std::min)(plan_->due(), gate_due_));
+          if (now >= pulse_due_) {
+            if (TakePulse(lock, now)) return;
+            break;
+          }
+          ArmTimer();
           EndIfFaulty(lock);
           return;
         case policy::Plan::Act::kRetry:
           if (Unprepared()) {
             plan_->Hold();
-            loop_.Arm(timer_, plan_->due());
+            ArmTimer();
             return Prepare(std::move(lock));
           }
           if (StartAttempt(lock, now, /*hedge=*/false)) return;
@@ -219,6 +229,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   virtual bool Committed() const { return false; }
   /// Whether an attempt's duration tells how quick its target is.
   virtual bool Timed() const { return true; }
+  /// Whether it waits for what may never come, and is begun anew when its connection turns out to be dead.
+  virtual bool Watches() const { return false; }
   /// Whether attempts may run side by side.
   virtual bool MayHedge() const { return true; }
   /// This thread is to wait for the call: does what that takes of what this thread's executor was given and has not
@@ -263,7 +275,6 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   /// What counts as now for a timer that fires.
   TimePoint AsOf(const Timer& timer) const { return engine_->clock() != nullptr ? Now() : timer.as_of(); }
   TimePoint started() const { return started_; }
-  channel::Channel::Stub& StubOf(channel::Channel& channel) const { return channel.stub(idempotent_, lends()); }
   /// Whether an attempt that failed had, for all that is known, reached a server.
   bool reached_server() const { return reached_server_; }
   /// Whether the caller ended it.
@@ -293,7 +304,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     if (!Running(attempt)) return;
     if (!status.ok()) {
       if (OnFailure(lock, attempt, std::move(status), /*over=*/true)) return;
-      loop_.Arm(timer_, plan_->due());
+      ArmTimer();
       EndIfFaulty(lock);
       return;
     }
@@ -312,6 +323,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     const bool answered = reason == CallInfo::Reason::kNone || reason == CallInfo::Reason::kPermanent;
     const bool late = reason == CallInfo::Reason::kDeadline;
     for (Attempt* attempt : running_) {
+      if (late) Suspect(*attempt, status);
       GiveUp(*attempt, late ? channel::Verdict::kFailed : channel::Verdict::kNone,
              answered ? AnsweredElsewhere() : status);
     }
@@ -437,6 +449,74 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
         detail::Cat("no end within the attempt_timeout of ", absl::FormatDuration(attempt_timeout_)));
   }
 
+  // ---- connections by which nothing comes
+
+  // How long an attempt waits before its connection is looked at: a part of its time, so that enough is left for
+  // another one, and not longer than most take.
+  static constexpr absl::Duration kMostPatience = absl::Seconds(3);
+  // What is shorter tells more of the way than of the connection.
+  static constexpr absl::Duration kLeastPatience = absl::Milliseconds(25);
+  // An answer takes a moment.
+  static constexpr absl::Duration kAnswerWithin = absl::Seconds(1);
+  // What lives is looked at again.
+  static constexpr absl::Duration kLookAgain = absl::Seconds(10);
+  // What is larger may be on its way for long, and is not sent twice on a suspicion.
+  static constexpr std::size_t kLarge = std::size_t{1} << 20;
+
+  // Whether it could go on by another connection. Connections live by the machine's clock, not by a test's.
+  bool MayLeaveConnection() const {
+    if (engine_->clock() != nullptr || spec_.request.size() > kLarge || plan_->answered()) return false;
+    return Watches() || (idempotent_ && retry_policy().max_attempts > 1 && !Committed());
+  }
+  void LookLater(TimePoint now, TimePoint due) {
+    pulse_due_ = TimePoint::max();
+    if (!MayLeaveConnection()) return;
+    patience_ = due == TimePoint::max() ? kMostPatience : (std::min)(Between(now, due) / 4, kMostPatience);
+    if (patience_ >= kLeastPatience) pulse_due_ = After(now, patience_);
+  }
+  void ArmTimer() { loop_.Arm(timer_, (std::min)({plan_->due(), gate_due_, pulse_due_})); }
+
+  // Looks whether the connections of those that wait are alive, and has another attempt try a new one where they are
+  // not. The old one goes on, since it may have its answer yet, unless the two could not be told apart. True where that
+  // ended the call.
+  bool TakePulse(std::unique_lock<std::mutex>& lock, TimePoint now) {
+    pulse_due_ = TimePoint::max();
+    if (!MayLeaveConnection()) return false;
+    const absl::Duration patience = (std::min)(patience_, kAnswerWithin);
+    Attempt* dead = nullptr;
+    for (Attempt* const attempt : running_) {
+      if (attempt->given_up()) continue;
+      absl::Duration again = patience / 4;
+      switch (attempt->TakePulse(attempt->heard_before(), patience, now, engine_->AsyncLoop())) {
+        case Pulse::kHeard:
+          attempt->Listen();
+          again = kLookAgain;
+          break;
+        case Pulse::kWaiting:
+          break;
+        case Pulse::kNone:
+          dead = attempt;
+          break;
+      }
+      pulse_due_ = (std::min)(pulse_due_, After(now, again));
+    }
+    if (dead == nullptr) return false;
+    dead->set_given_up();
+    absl::Status status =
+        absl::UnavailableError("the server no longer answers by this connection, and does by a new one");
+    if (!Watches() && !Retryable(status)) return false;
+    if (MayHedge() && !Unprepared() && !Watches()) {
+      return plan_->MayAdd(now) && StartAttempt(lock, now, /*hedge=*/true);
+    }
+    Suspect(*dead, status);
+    return OnFailure(lock, *dead, std::move(status), /*over=*/false);
+  }
+  // It has waited in vain: adds to `status` what may be wrong with its connection.
+  void Suspect(Attempt& attempt, absl::Status& status) {
+    const std::string doubt = attempt.Doubt(attempt.heard_before(), attempt.started(), Now());
+    if (!doubt.empty()) status = Reworded(status, detail::Cat(detail::ToStd(status.message()), "; ", doubt));
+  }
+
   AttemptList::iterator Find(int number) {
     return std::find_if(running_.begin(), running_.end(), [&](Attempt* a) { return a->number() == number; });
   }
@@ -444,7 +524,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   // Without the lock, since it may be passed here and now.
   void WaitAtGate(std::unique_lock<std::mutex> lock) {
     gate_due_ = After(started_, (std::min)(kGatePatience, Between(started_, plan_->deadline()) / 2));
-    loop_.Arm(timer_, (std::min)(plan_->due(), gate_due_));
+    ArmTimer();
     if (EndIfFaulty(lock)) return;
     const std::shared_ptr<Gate> gate = spec_.gate;
     lock.unlock();
@@ -475,7 +555,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   }
   // The first attempt starts once there is a token. Without the lock, since its function may run here and now.
   void FetchToken(std::unique_lock<std::mutex> lock) {
-    loop_.Arm(timer_, plan_->due());
+    ArmTimer();
     if (EndIfFaulty(lock)) return;
     waits_for_token_ = true;
     lock.unlock();
@@ -514,10 +594,12 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     }
     AddMetadata(*attempt, metadata);
     running_.push_back(attempt);
+    LookLater(now, due);
     // In between, since the loop's lock is what shows the attempt's memory to the thread that will take its operations
     // off the queue, without relying on how gRPC hands them over.
-    loop_.Arm(timer_, plan_->due());
+    ArmTimer();
     attempt->Start();
+    attempt->Listen();
     return EndIfFaulty(lock);
   }
 
@@ -554,7 +636,9 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
           absl::StatusCodeToString(status.code()), ": ", detail::ToStd(status.message())));
     }
     policy::Failure failure;
+    failure.accompanied = attempt.given_up();
     info_.details.clear();
+    if (out_of_time && !over) Suspect(attempt, status);  // while it has its place
     if (over) {
       info_.details = attempt.details();
       failure.pushback = attempt.pushback(info_.details);
@@ -578,6 +662,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     if (status.code() == absl::StatusCode::kUnauthenticated && token() != nullptr) token()->Reject(sent_token_);
     Settle(attempt, verdict, status, failure.pushback);
     running_.erase(Find(number));
+    if (running_.empty()) pulse_due_ = TimePoint::max();
     if (!over) attempt.Abandon();  // which may be its end
     if (EndIfFaulty(lock)) return true;
     if (out_of_time && !timed_out) {
@@ -686,10 +771,14 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
                       absl::FormatDuration(absl::Trunc(info_.latency, absl::Milliseconds(1))),
                       "; gave up: ", detail::ToAbsl(ReasonName(info_.reason)), ")");
     }
-    absl::Status out = detail::MakeError(status.code(), message);
-    status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { out.SetPayload(url, payload); });
+    absl::Status out = Reworded(status, message);
     detail::AttachCallInfo(out, info_,
                            silent ? detail::Cat(attempts, attempts == 1 ? " attempt" : " attempts") : Name());
+    return out;
+  }
+  static absl::Status Reworded(const absl::Status& status, const std::string& message) {
+    absl::Status out = detail::MakeError(status.code(), message);
+    status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { out.SetPayload(url, payload); });
     return out;
   }
 
@@ -701,6 +790,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   std::optional<policy::Plan> plan_;
   TimePoint gate_due_ = TimePoint::max();  // when it waits at the gate no longer
   AttemptList running_;
+  TimePoint pulse_due_ = TimePoint::max();  // when the connections of those that wait are looked at
+  absl::Duration patience_;
   const channel::Target* last_target_ = nullptr;  // only compared
   absl::Status cancelled_;
   std::string sent_token_;

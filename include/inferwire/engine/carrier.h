@@ -6,6 +6,7 @@
 
 #include <absl/status/status.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -36,6 +37,10 @@ struct Label {
 class Carriage : public virtual detail::RefCounted {
  public:
   virtual std::string peer() const = 0;
+  /// As Attempt has them, of the stream's own.
+  virtual std::uint64_t heard() const = 0;
+  virtual Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) = 0;
+  virtual std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) = 0;
   /// Whether something came by it already.
   virtual bool warm() const = 0;
   /// Takes no new riders, and goes with the last that is there: the server is not up to more.
@@ -81,6 +86,13 @@ class Rider : public Attempt, public std::enable_shared_from_this<Rider> {
   }
   const std::string& target() const override { return lease_.target(); }
   std::string peer() const override { return carriage_ ? carriage_->peer() : std::string(); }
+  std::uint64_t heard() const override { return carriage_ ? carriage_->heard() : 0; }
+  Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) override {
+    return carriage_ ? carriage_->TakePulse(since, patience, now, loop) : Pulse::kHeard;
+  }
+  std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) override {
+    return carriage_ ? carriage_->Doubt(since, began, now) : std::string();
+  }
   std::vector<ErrorDetail> details() const override { return details_; }
   /// What ends a stream is one failure, however many were on it, and the stream tells of it.
   void Judge(channel::Verdict verdict, std::optional<absl::Duration> latency, TimePoint now) override {

@@ -126,6 +126,9 @@ class Loop {
     WakeLocked();
   }
 
+  /// What the caller has written so far is seen by whoever takes off the queue what is started next.
+  void Show() { std::lock_guard lock(mutex_); }
+
   /// Counts an operation whose end is waited for: for those who ask whether any is left.
   void Began() { outstanding_.fetch_add(1, std::memory_order_relaxed); }
   void Ended() { outstanding_.fetch_sub(1, std::memory_order_relaxed); }

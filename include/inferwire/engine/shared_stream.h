@@ -127,6 +127,13 @@ class SharedStream final : public Carrier {
     void Close() { stream_->Cancel(absl::CancelledError("nobody uses the stream any more")); }
 
     std::string peer() const override { return stream_->Peer(); }
+    std::uint64_t heard() const override { return stream_->Heard(); }
+    Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) override {
+      return stream_->TakePulse(since, patience, now, loop);
+    }
+    std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) override {
+      return stream_->Doubt(since, began, now);
+    }
     bool warm() const override { return warm_.load(std::memory_order_relaxed); }
     void Retire() override {
       std::lock_guard lock(mutex_);

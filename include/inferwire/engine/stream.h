@@ -50,6 +50,8 @@ class StreamCall : public Call {
     absl::Duration idle_timeout = absl::InfiniteDuration();
     absl::Duration first_message_timeout = absl::InfiniteDuration();
     ResumeFunction resume = nullptr;  ///< without it, what broke after its first message stays broken
+    /// It waits for what may never come, and ends with UNAVAILABLE when its connection turns out to be dead.
+    bool watches = false;
   };
 
   StreamCall(std::shared_ptr<Engine> engine, Loop& loop, Spec&& spec, Terms terms)
@@ -198,6 +200,19 @@ class StreamCall : public Call {
     std::lock_guard lock(mutex_);
     return running().empty() ? std::string() : running().front()->peer();
   }
+  // For those who share it: as Attempt has them, of the attempt that runs.
+  std::uint64_t Heard() {
+    std::lock_guard lock(mutex_);
+    return running().empty() ? 0 : running().front()->heard();
+  }
+  Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) {
+    std::lock_guard lock(mutex_);
+    return running().empty() ? Pulse::kHeard : running().front()->TakePulse(since, patience, now, loop);
+  }
+  std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) {
+    std::lock_guard lock(mutex_);
+    return running().empty() ? std::string() : running().front()->Doubt(since, began, now);
+  }
   /// Whether, once the call has ended with an error, it had reached a server for all that is known.
   bool ReachedServer() {
     std::lock_guard lock(mutex_);
@@ -286,12 +301,13 @@ class StreamCall : public Call {
   class OwnCall final : public RpcAttempt {
    public:
     OwnCall(StreamCall& call, int number, TimePoint now, TimePoint due)
-        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due) {}
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due,
+                     call.idempotent_, call.lends()) {}
 
     void Start() override {
       // Corked, a whole request travels with the headers, in one batch.
       context_.set_initial_metadata_corked(call().terms_.form == Form::kServerStream);
-      stream_ = call().StubOf(lease_.channel()).PrepareCall(&context_, call().spec_.path, call().loop_.queue());
+      stream_ = stub().PrepareCall(&context_, call().spec_.path, call().loop_.queue());
       ++operations_;
       writing_ = true;
       if (call().terms_.form == Form::kServerStream) {
@@ -304,7 +320,7 @@ class StreamCall : public Call {
     }
 
     void Abandon() override {
-      abandoned_ = true;
+      gone_ = true;
       RpcAttempt::Abandon();
       FinishIfDue();
     }
@@ -360,6 +376,7 @@ class StreamCall : public Call {
     }
     void OnRead(std::unique_lock<std::mutex> lock, bool ok) {
       reading_ = false;
+      if (ok) Hear(), Listen();
       if (!ok) {
         reads_ended_ = true;
       } else if (call().Running(*this)) {
@@ -374,6 +391,7 @@ class StreamCall : public Call {
       Leave(std::move(lock));
     }
     void OnFinished(std::unique_lock<std::mutex> lock, bool) {
+      HearEnd();
       if (call().Running(*this)) {
         call().trailing_metadata_ = wire::FromGrpc(context_.GetServerTrailingMetadata());
       }
@@ -387,7 +405,7 @@ class StreamCall : public Call {
     }
     // Every exchange reaches Finish, and no read may be out then.
     void FinishIfDue() {
-      if (reading_ || finishing_ || !(reads_ended_ || abandoned_)) return;
+      if (reading_ || finishing_ || !(reads_ended_ || gone_)) return;
       finishing_ = true;
       stream_->Finish(&status_, &finished_);
     }
@@ -408,7 +426,7 @@ class StreamCall : public Call {
     bool reads_ended_ = false;
     bool committed_ = false;
     bool finishing_ = false;
-    bool abandoned_ = false;
+    bool gone_ = false;
   };
 
   class Ride final : public Rider {
@@ -426,6 +444,7 @@ class StreamCall : public Call {
       if (!call().Running(*this)) return;
       if (!label.error.ok()) return call().OnAttemptEnd(std::move(lock), *this, label.error);
       if (!label.empty) {
+        Listen();
         call().Commit(*this);
         call().Deliver(std::move(message));
       }
@@ -461,6 +480,7 @@ class StreamCall : public Call {
     return new OwnCall(*this, number, now, due);
   }
   bool Committed() const override { return committed_ && terms_.resume == nullptr; }
+  bool Watches() const override { return terms_.watches; }
   bool Timed() const override { return false; }  // a long answer is not a slow one
   bool MayHedge() const override { return terms_.form == Form::kServerStream && !spec_.carrier; }
   void Tell(CallInfo& info) const override { info.stream = StatsLocked(); }

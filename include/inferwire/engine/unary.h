@@ -46,12 +46,12 @@ class UnaryCall : public Call {
   class OwnCall final : public RpcAttempt, public Tag {
    public:
     OwnCall(UnaryCall& call, int number, TimePoint now, TimePoint due)
-        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due) {}
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due,
+                     call.idempotent_, call.lends()) {}
 
     void Start() override {
       UnaryCall& call = static_cast<UnaryCall&>(*call_);
-      reader_ = call.StubOf(lease_.channel())
-                    .PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue());
+      reader_ = stub().PrepareUnaryCall(&context_, call.spec_.path, call.spec_.request, call.loop_.queue());
       reader_->StartCall();
       call.loop_.Began();
       reader_->Finish(&reply_, &status_, static_cast<Tag*>(this));
@@ -59,6 +59,7 @@ class UnaryCall : public Call {
     void Proceed(bool) override {
       UnaryCall& call = static_cast<UnaryCall&>(*call_);
       call.loop_.Ended();
+      HearEnd();
       call.OnReply(*this, ended(), std::move(reply_), std::unique_ptr<OwnCall>(this));
     }
     static OwnCall* New(UnaryCall& call, int number, TimePoint now, TimePoint due) {

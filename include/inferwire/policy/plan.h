@@ -71,7 +71,9 @@ class Plan {
     if (gone == running_.end()) return {Act::kNothing};
     running_.erase(gone);
     answered_ = false;
-    if (retry_at_ != TimePoint::max() && failure.retryable) return {Act::kNothing};  // what comes next is settled
+    // What comes next is settled, or under way.
+    const bool settled = retry_at_ != TimePoint::max() || (failure.accompanied && !running_.empty());
+    if (settled && failure.retryable) return {Act::kNothing};
     const Decision decision = retry_.OnFailure(failure, Between(now, terms_.deadline), unit, now);
     if (decision.retry) {
       retry_at_ = After(now, decision.delay);
@@ -82,6 +84,9 @@ class Plan {
     if (decision.reason == CallInfo::Reason::kPushback) StopHedging();
     return {Act::kNothing};
   }
+
+  /// Whether a retry may begin now, beside an attempt that will hardly end.
+  bool MayAdd(TimePoint now) { return retry_.OnFailure({}, Between(now, terms_.deadline), 0, now).retry; }
 
   /// The retry that is due begins later, with Start.
   void Hold() { retry_at_ = TimePoint::max(); }

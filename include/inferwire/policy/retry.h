@@ -124,6 +124,8 @@ struct Failure {
   bool retryable = true;
   /// False only where it is proven that no server saw it.
   bool reached_server = true;
+  /// Whether another attempt was started in its place already.
+  bool accompanied = false;
   /// How long the server asked to be left alone; negative: do not come back (gRFC A6).
   std::optional<absl::Duration> pushback = std::nullopt;
 };

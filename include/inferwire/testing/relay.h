@@ -319,6 +319,13 @@ class Relay {
   void ResumeReading() {
     Do([this] { reading_ = true; });
   }
+  /// Forgets what is connected, as a NAT or a balancer does: nothing that either side sends by it arrives any more, and
+  /// neither is told. New connections are relayed as ever.
+  void Forget() {
+    Do([this] {
+      for (const auto& entry : connections_) entry->forgotten = true;
+    });
+  }
   /// To be said before a client connects: reads about `bytes` from each connection, and then no more; nor does the
   /// kernel take much.
   void StopReadingAfter(std::uint64_t bytes) {
@@ -396,6 +403,7 @@ class Relay {
     Socket client;
     Socket server;
     const int name;
+    bool forgotten = false;
     std::uint32_t last_stream = 0;
     std::set<std::uint32_t> streams;  // those open
     // The preface: RFC 9113, section 3.4.
@@ -435,8 +443,11 @@ class Relay {
       polled.push_back({wake_[0], POLLIN, 0});
       polled.push_back({listening_ && reading_ ? listener_.fd() : -1, POLLIN, 0});
       for (const auto& entry : connections_) {
-        polled.push_back(Wants(entry->client.fd(), reading_ && entry->to_server.hungry(), entry->to_client.pending()));
-        polled.push_back(Wants(entry->server.fd(), entry->to_client.hungry(), entry->to_server.pending()));
+        const bool lost = entry->forgotten;
+        polled.push_back(Wants(entry->client.fd(), reading_ && (lost || entry->to_server.hungry()),
+                               !lost && entry->to_client.pending()));
+        polled.push_back(
+            Wants(entry->server.fd(), lost || entry->to_client.hungry(), !lost && entry->to_server.pending()));
       }
       if (::poll(polled.data(), polled.size(), -1) < 0) continue;
       for (std::size_t i = 0; i < connections_.size(); ++i) {
@@ -451,7 +462,23 @@ class Relay {
   static pollfd Wants(int fd, bool read, bool write) {
     return {fd, static_cast<short>((read ? POLLIN : 0) | (write ? POLLOUT : 0)), 0};
   }
+  // Reads what has come, for nobody. False once that side has ended.
+  static bool Swallow(int fd) {
+    std::array<char, 65536> bytes;
+    ssize_t got = 0;
+    while ((got = ::read(fd, bytes.data(), bytes.size())) > 0) {
+    }
+    return got < 0 && (errno == EAGAIN || errno == EINTR);
+  }
   static void Carry(Connection& connection, short client, short server) {
+    if (connection.forgotten) {
+      if ((client | server) == 0) return;
+      const bool both = Swallow(connection.client.fd()) && Swallow(connection.server.fd());
+      if (both && ((client | server) & kBroken) == 0) return;
+      connection.client.Reset();
+      connection.server.Reset();
+      return;
+    }
     if ((client & (POLLIN | kBroken)) != 0) connection.to_server.Fill(connection.client.fd());
     if ((server & (POLLIN | kBroken)) != 0) connection.to_client.Fill(connection.server.fd());
     if ((client | server) == 0) return;

@@ -79,6 +79,18 @@ inline bool MessageTooLarge(const absl::Status& status) {
           absl::StrContains(status.message(), "message exceeds maximum size"));
 }
 
+/// Whether such an end can only have come from a server, and not from this side or the way between.
+inline bool FromServer(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::CANCELLED:
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+    case grpc::StatusCode::UNAVAILABLE:
+      return false;
+    default:
+      return true;
+  }
+}
+
 /// Whether a call that ended so has no answer: it was cut off, by the server, or by what stands between. What a server
 /// says on its own account is one, an error too. gRPC gives a stream that was reset INTERNAL or UNKNOWN, and only
 /// words.
