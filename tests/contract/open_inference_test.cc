@@ -269,4 +269,24 @@ TEST_CASE("Triton's ways to say that it is about to go", "[contract][trap]") {
   CHECK(inferwire::OpenInference::Draining(absl::NotFoundError("'m' has no available versions")));
   CHECK_FALSE(inferwire::OpenInference::Draining(absl::NotFoundError("unknown model: 'm'")));
   CHECK_FALSE(inferwire::OpenInference::Draining(absl::UnavailableError("busy")));
+  CHECK(inferwire::OpenInference::Draining(
+      absl::UnavailableError("GRPC server is shutting down and has stopped accepting new requests.")));
+  CHECK(inferwire::OpenInference::Draining(
+      absl::NotFoundError("Request for unknown model: 'm' has no available versions")));
+}
+
+TEST_CASE("a model that repeats such words is not about to go, nor are other servers", "[contract][trap]") {
+  for (const auto* const words :
+       {"the feature store has stopped accepting new inference requests",
+        "upstream: Server is stopping, scheduler for model has stopped accepting new inference requests",
+        "package 'm' has no available versions in the index"}) {
+    CHECK_FALSE(inferwire::OpenInference::Draining(absl::UnavailableError(words)));
+    CHECK_FALSE(inferwire::OpenInference::Draining(absl::NotFoundError(words)));
+  }
+  CHECK_FALSE(inferwire::OpenInference::Draining(
+      absl::InternalError("Server is stopping, scheduler for model has stopped accepting new inference requests")));
+  static_assert(inferwire::KnowsDraining<inferwire::TypedContents<inferwire::OpenInference>>);
+  static_assert(!inferwire::KnowsDraining<inferwire::OpenInferenceKServe>);
+  static_assert(!inferwire::KnowsDraining<inferwire::OpenInferenceMlServer>);
+  static_assert(!inferwire::KnowsDraining<inferwire::OpenInferenceTorchServe>);
 }

@@ -221,7 +221,41 @@ TEST_CASE("an in-band error has the code that its words stand for", "[shared_str
   CHECK(code("unexpected shape for input 'x' for model 'm'. Expected [1], got [2].") ==
         absl::StatusCode::kInvalidArgument);
   CHECK(code("expected 2 inputs but got 1 inputs for model 'm'") == absl::StatusCode::kInvalidArgument);
-  CHECK(code("something else") == absl::StatusCode::kUnknown);
+  CHECK(code("[request id: 3/a] expected 2 inputs but got 1 inputs for model 'm'. Got inputs ['a']") ==
+        absl::StatusCode::kInvalidArgument);
+  CHECK(code("[request id: <id_unknown>] inference request for sequence 7 to model 'm' must specify the START flag on "
+             "the first request of the sequence") == absl::StatusCode::kInvalidArgument);
+  CHECK(code("Request for unknown model: 'a model' version 3 is not at ready state") == absl::StatusCode::kUnavailable);
+}
+
+TEST_CASE("what a model says of its own troubles is INTERNAL, whatever words it uses", "[shared_stream][trap]") {
+  for (const std::string text :
+       {"something else", "downstream store is unavailable", "CUDA out of memory. You must free some",
+        "the store said: Exceeds maximum queue size", "Failed to process: Request for unknown model: 'x' is not found",
+        "expected 3 channels", "unexpected shape for input", "invalid token", "operation cancelled by the scheduler",
+        "int8 is not supported", "the index is not ready", "missing key", "[request id: 7] the shard timeout expired",
+        "expected 'a' inputs but got 'b' inputs for model 'm'", ""}) {
+    CAPTURE(text);
+    const absl::Status status = inferwire::OpenInferenceCodec::StreamError(text);
+    CHECK(status.code() == absl::StatusCode::kInternal);
+    CHECK(status.message() == text);
+    CHECK_FALSE(OpenInference::Draining(status));
+  }
+  // It is not run again for it.
+  std::atomic<int> runs{0};
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    while (const auto request = stream.Read()) {
+      ++runs;
+      stream.Error(request->id(), "downstream store is unavailable");
+    }
+  });
+  const auto client = Speak(server.target());
+  CHECK(Unchecked(client, true).Infer(Number(1)).status().code() == absl::StatusCode::kInternal);
+  auto stream = Unchecked(client).StreamInfer(Number(1));
+  CHECK(NumbersOf(stream).empty());
+  CHECK(stream.status().code() == absl::StatusCode::kInternal);
+  CHECK(runs == 2);
 }
 
 TEST_CASE("a model may answer nothing at all", "[shared_stream]") {
@@ -395,7 +429,7 @@ TEST_CASE("unary inference travels on the stream with the same semantics", "[sha
       std::memcpy(&n, request->raw_input_contents(0).data(), sizeof n);
       if (n == -1) continue;  // never
       if (n == -2) {
-        stream.Error(request->id(), "expected something else");
+        stream.Error(request->id(), "expected 1 inputs but got 2 inputs for model 'm'");
       } else if (n == -3 && failures-- > 0) {
         stream.Error(request->id(), "Exceeds maximum queue size");
       } else {
@@ -526,7 +560,7 @@ TEST_CASE("errors that a server tells of requests do not make it a bad server", 
   RawServer second(CountUp);
   const auto client = SpeakTo({first.target(), second.target()}, inferwire::TargetOrder::kPriority);
   const auto model = Unchecked(client, /*over_stream=*/true);
-  for (int i = 0; i < 50; ++i) CHECK(model.Infer(Number(1)).status().code() == absl::StatusCode::kUnknown);
+  for (int i = 0; i < 50; ++i) CHECK(model.Infer(Number(1)).status().code() == absl::StatusCode::kInternal);
   CHECK(first.calls() == 1);
   CHECK(second.calls() == 0);
   CHECK(client.client().Stats().targets.at(0).ejections == 0);

@@ -60,15 +60,6 @@ struct OpenInferenceDialect : OpenInferenceAdmin {
     return OpenInferenceCodec::Decode(std::move(reply));
   }
 
-  /// Triton, once it was asked to exit, goes on taking calls, and refuses them by these words: NOT_FOUND for the models
-  /// it has let go, UNAVAILABLE by the others, and on a stream no code at all.
-  static bool Draining(const absl::Status& status) {
-    const std::string_view message = ToStd(status.message());
-    return (status.code() == absl::StatusCode::kNotFound &&
-            message.find("has no available versions") != std::string_view::npos) ||
-           message.find("has stopped accepting new inference requests") != std::string_view::npos;
-  }
-
  protected:
   static absl::Status Check(const InferRequest& request) {
     if (NoDoubles.view().empty()) return absl::OkStatus();
@@ -107,6 +98,24 @@ struct OpenInference
   }
   /// A decoupled model may answer any number of times, none included.
   static void AskForEnd(InferRequest& request) { request.set_parameter("triton_enable_empty_final_response", true); }
+
+  /// Triton, once it was asked to exit, goes on taking calls, and refuses them by these words: NOT_FOUND for the models
+  /// it has let go, UNAVAILABLE by the others. What a model says may hold the same words, but does not begin with them.
+  static bool Draining(const absl::Status& status) {
+    const std::string_view message = detail::ToStd(status.message());
+    const auto says = [&](std::string_view sentence) { return OpenInferenceCodec::Says(message, sentence); };
+    switch (status.code()) {
+      case absl::StatusCode::kNotFound:
+        return says("Request for unknown model: '*' has no available versions") ||
+               says("'*' has no available versions");
+      case absl::StatusCode::kUnavailable:
+      case absl::StatusCode::kUnknown:
+        return says("Server is stopping, *has stopped accepting new inference requests") ||
+               says("GRPC server is shutting down and has stopped accepting new requests");
+      default:
+        return false;
+    }
+  }
 
   using ModelConfig = Rpc<&Stub::ModelConfig, "inference.GRPCInferenceService">;
   using ModelStatistics = Rpc<&Stub::ModelStatistics, "inference.GRPCInferenceService">;

@@ -173,7 +173,9 @@ class OpenInferenceCodec {
           std::optional<Parameter> value;
           if (!ReadParameter(reader.bytes(), &key, &value)) return Malformed();
           if (key != "triton_final_response" || !value.has_value()) break;
-          if (const bool* const last = std::get_if<bool>(&*value)) label.last = *last;
+          if (const bool* const last = std::get_if<bool>(&*value)) {
+            label.last = *last;
+          }
           break;
         }
         case kOutputs:
@@ -192,26 +194,35 @@ class OpenInferenceCodec {
     return label;
   }
 
-  /// Servers tell in-band errors as text alone. The code is the one that they use for such an error elsewhere, as far
-  /// as the words tell, else UNKNOWN.
+  /// Servers tell in-band errors as text alone. Triton's own sentences have the code that they have by a call; all else
+  /// is what a model says, which is INTERNAL there.
   static absl::Status StreamError(const std::string& text) {
     const std::string_view begin = std::string_view(text).substr(0, 4096);
-    const auto says = [&](std::string_view words) { return begin.find(words) != std::string_view::npos; };
-    absl::StatusCode code = absl::StatusCode::kUnknown;
-    if (says("unknown model") || says("is not found") || says("has no available versions")) {
-      code = absl::StatusCode::kNotFound;
-    } else if (says("is not ready") || says("Exceeds maximum queue size") || says("Server exiting") ||
-               says("has stopped accepting new inference requests") || says("timeout expired") || says("unavailable")) {
-      code = absl::StatusCode::kUnavailable;
-    } else if (says("unexpected") || says("expected") || says("invalid") || says("must ") || says("missing") ||
-               says("expects")) {
-      code = absl::StatusCode::kInvalidArgument;
-    } else if (says("not supported") || says("unsupported") || says("doesn't support")) {
-      code = absl::StatusCode::kUnimplemented;
-    } else if (says("cancelled") || says("canceled")) {
-      code = absl::StatusCode::kCancelled;
+    for (const Sentence& sentence : kSentences) {
+      if (Says(begin, sentence.words)) return absl::Status(sentence.code, text);
     }
-    return absl::Status(code, text);
+    return absl::InternalError(text);
+  }
+
+  /// Whether a text begins with a sentence of Triton's, behind the id that it may put in front: "[request id: 7] ". In
+  /// the sentence '*' stands for anything but a quotation mark.
+  static bool Says(std::string_view text, std::string_view sentence) {
+    constexpr std::string_view kRequestId = "[request id: ";
+    if (text.starts_with(kRequestId)) {
+      const std::size_t end = text.find("] ");
+      if (end != std::string_view::npos) text.remove_prefix(end + 2);
+    }
+    while (true) {
+      const std::size_t star = sentence.find('*');
+      const std::string_view words = sentence.substr(0, star);
+      if (!text.starts_with(words)) return false;
+      if (star == std::string_view::npos) return true;
+      text.remove_prefix(words.size());
+      sentence.remove_prefix(star + 1);
+      const std::size_t at = text.find(sentence.substr(0, sentence.find('*')));
+      if (at == std::string_view::npos || text.substr(0, at).find('\'') != std::string_view::npos) return false;
+      text.remove_prefix(at);
+    }
   }
 
  private:
@@ -236,6 +247,44 @@ class OpenInferenceCodec {
   static constexpr std::size_t kMostName = 1024;
   // Of ModelStreamInferResponse.
   enum : std::uint32_t { kErrorMessage = 1, kInferResponse = 2 };
+
+  // From Triton's sources: model_repository_manager.cc and model_lifecycle.cc, infer_request.cc, model.cc,
+  // sequence_batch_scheduler.cc, dynamic_batch_scheduler.cc, scheduler_utils.cc, server.cc, and the gRPC front's
+  // stream_infer_handler.cc and infer_handler.cc.
+  struct Sentence {
+    std::string_view words;
+    absl::StatusCode code;
+  };
+  static constexpr Sentence kSentences[] = {
+      {"Request for unknown model: '*' is not found", absl::StatusCode::kNotFound},
+      {"Request for unknown model: '*' has no available versions", absl::StatusCode::kNotFound},
+      {"Request for unknown model: '*' version * is not found", absl::StatusCode::kNotFound},
+      {"Request for unknown model: '*' version * is not at ready state", absl::StatusCode::kUnavailable},
+      {"Exceeds maximum queue size", absl::StatusCode::kUnavailable},
+      {"Request timeout expired", absl::StatusCode::kUnavailable},
+      {"Server is stopping, *has stopped accepting new inference requests", absl::StatusCode::kUnavailable},
+      {"GRPC server is shutting down and has stopped accepting new requests", absl::StatusCode::kUnavailable},
+      {"Server not ready", absl::StatusCode::kUnavailable},
+      {"Server exiting", absl::StatusCode::kUnavailable},
+      {"expected * inputs but got * inputs for model '", absl::StatusCode::kInvalidArgument},
+      {"expected number of inputs between * and * but got * inputs for model '", absl::StatusCode::kInvalidArgument},
+      {"unexpected shape for input '*' for model '", absl::StatusCode::kInvalidArgument},
+      {"unexpected inference input '*' for model '", absl::StatusCode::kInvalidArgument},
+      {"unexpected inference output '*' for model '", absl::StatusCode::kInvalidArgument},
+      {"input '*' has no shape but model requires batch dimension for '", absl::StatusCode::kInvalidArgument},
+      {"input '*' batch size does not match other inputs for '", absl::StatusCode::kInvalidArgument},
+      {"input '*' already exists in request", absl::StatusCode::kInvalidArgument},
+      {"input byte size mismatch for input '*' for model '", absl::StatusCode::kInvalidArgument},
+      {"inference input '*' data-type is '*', but model '*' expects '", absl::StatusCode::kInvalidArgument},
+      {"inference request batch-size must be <= * for '", absl::StatusCode::kInvalidArgument},
+      {"All input dimensions should be specified for input '*' for model '", absl::StatusCode::kInvalidArgument},
+      {"inference request for sequence * to model '*' must specify the START flag", absl::StatusCode::kInvalidArgument},
+      {"inference request to model '*' must specify a non-zero or non-empty correlation ID",
+       absl::StatusCode::kInvalidArgument},
+      {"unable to get model version from specified version string", absl::StatusCode::kInvalidArgument},
+      {"contents field must not be specified when using raw_input_contents for '*' for model '",
+       absl::StatusCode::kInvalidArgument},
+  };
 
   static absl::Status Broken(std::string_view what) {
     return absl::InternalError(detail::Cat("the server's answer contradicts itself: ", what));
