@@ -326,7 +326,7 @@ class Client {
     absl::StatusOr<wire::Payload> request;  ///< an error ends the call as every error does
     /// Which errors say that a server is about to go, and another should be asked.
     bool (*draining)(const absl::Status&) = nullptr;
-    /// Where the request travels on a stream with others, and its id there.
+    /// Where the request, which has no id then, travels on a stream with others, and the caller's id for it.
     detail::Ref<engine::Carrier> carrier = {};
     std::string id = {};
     /// Whether decoding the answer may take any time, and other calls are not to wait for it.
@@ -337,9 +337,9 @@ class Client {
   /// What the calls of all copies share, for layers that wait by themselves.
   const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
   /// Carries requests together on one stream. `once`: what is sent must arrive on one stream.
-  detail::Ref<engine::Carrier> Share(const std::string& path, engine::SharedStream::ReadLabel read_label,
+  detail::Ref<engine::Carrier> Share(const std::string& path, const engine::SharedStream::Speech& speech,
                                      bool once = false) const {
-    return detail::MakeRef<engine::SharedStream>(engine_, path, read_label, once);
+    return detail::MakeRef<engine::SharedStream>(engine_, path, speech, once);
   }
 
   template <class T>

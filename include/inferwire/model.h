@@ -47,16 +47,6 @@ class Sequence;
 
 namespace detail {
 
-/// Ids on a shared stream are told apart by a number in front of the caller's own.
-inline std::string WireId(std::string_view user) {
-  static std::atomic<std::uint64_t> last{0};
-  return Cat(last.fetch_add(1, std::memory_order_relaxed) + 1, "/", user);
-}
-inline std::string UserId(std::string_view wire) {
-  const std::size_t slash = wire.find('/');
-  return std::string(slash == std::string_view::npos ? wire : wire.substr(slash + 1));
-}
-
 /// A received message of a contract, in whatever form the contract reads it.
 template <class C, class Response>
 absl::StatusOr<InferResult> DecodeAs(wire::Reply&& reply) {
@@ -86,13 +76,13 @@ absl::Status DecodeResult(wire::Reply&& reply, InferResult& out) {
   if (absl::Status status = Keep(DecodeAs<C, Response>(std::move(reply)), out); !status.ok()) return status;
   return Placed ? absl::OkStatus() : RefusePlaced(out);
 }
-/// The same from C::ModelStreamInfer. `Shared`: on a stream where the id is WireId's.
+/// The same from C::ModelStreamInfer. `Shared`: on a stream where the id is engine::WireId's.
 template <class C, bool Shared>
 absl::Status DecodeStreamed(wire::Reply&& reply, InferResult& out) {
   absl::StatusOr<InferResult> result =
       InvokeUser("the contract's DecodeStreamed", [&] { return C::DecodeStreamed(std::move(reply)); });
   if (absl::Status status = Keep(std::move(result), out); !status.ok()) return status;
-  if (Shared) out.set_id(UserId(out.id()));
+  if (Shared) out.set_id(engine::UserId(out.id()));
   return absl::OkStatus();
 }
 
@@ -173,8 +163,14 @@ absl::StatusOr<engine::Label> ReadLabel(wire::Reply& reply) {
   return InvokeUser("the contract's ReadLabel", [&] { return C::template ReadLabel<engine::Label>(reply); });
 }
 template <class C>
+wire::Payload WithId(const wire::Payload& request, const std::string& id) {
+  const absl::StatusOr<wire::Payload> named =
+      InvokeUser("the contract's WithId", [&] { return C::WithId(request, id); });
+  return named.ok() ? *named : request;  // whose answer counts where it is the only one
+}
+template <class C>
 Ref<engine::Carrier> ShareStreams(const Client& client, bool once = false) {
-  return client.Share(C::ModelStreamInfer::path(), ReadLabel<C>, once);
+  return client.Share(C::ModelStreamInfer::path(), {ReadLabel<C>, WithId<C>}, once);
 }
 
 /// The streams of models, by name. Those of two models are not shared: servers need not be able to tell answers of
@@ -235,7 +231,8 @@ struct ModelOptions {
   std::optional<bool> check = std::nullopt;
   /// Whether Infer and AsyncInfer send their requests on one stream to each server (for contracts that share streams),
   /// which takes less time than a call each. Deadlines, cancellation, retries and errors are the same; the server's
-  /// metadata is the stream's, and hedges are not sent. Calls whose options say what is sent beside the request
+  /// metadata is the stream's, and hedges are not sent. A model that answers more than once is FAILED_PRECONDITION; it
+  /// is for StreamInfer. Calls whose options say what is sent beside the request
   /// (metadata, token, compression, parent) are calls of their own.
   bool over_stream = false;
 };
@@ -381,11 +378,11 @@ class Model {
                      std::shared_ptr<engine::Gate> gate) const
     requires SharesStreams<C>
   {
-    const absl::Status asked = detail::InvokeUser("the contract's AskForEnd", [&] { C::AskForEnd(request); });
-    std::string id = detail::WireId(request.id());
-    request.set_id(id);
-    absl::StatusOr<wire::Payload> payload = Encode(request);
-    if (!asked.ok()) payload = asked;
+    std::string id = request.id();
+    absl::Status legal = detail::CheckText("the request's id", id);
+    request.set_id({});  // each attempt has its own on the wire
+    legal.Update(detail::InvokeUser("the contract's AskForEnd", [&] { C::AskForEnd(request); }));
+    absl::StatusOr<wire::Payload> payload = legal.ok() ? Encode(request) : std::move(legal);
     if (payload.ok()) *payload = wire::Owned(*std::move(payload));
     return {C::ModelStreamInfer::path(),
             std::move(payload),

@@ -71,10 +71,23 @@ class Stream {
     (*message.mutable_infer_response()->mutable_parameters())["triton_final_response"].set_bool_param(true);
     return call_.Write(message.SerializeAsString());
   }
-  bool Error(const std::string& id, const std::string& text) {
+  bool Error(const std::string& id, const std::string& text, std::optional<bool> last = std::nullopt) {
     oip::ModelStreamInferResponse message;
     message.set_error_message(text);
     message.mutable_infer_response()->set_id(id);
+    if (last) (*message.mutable_infer_response()->mutable_parameters())["triton_final_response"].set_bool_param(*last);
+    return call_.Write(message.SerializeAsString());
+  }
+  // As servers that do not say which answer is the last; some leave the id out too.
+  bool Unmarked(const std::string& id, std::int32_t n) {
+    oip::ModelStreamInferResponse message;
+    auto& response = *message.mutable_infer_response();
+    response.set_id(id);
+    auto& output = *response.add_outputs();
+    output.set_name("n");
+    output.set_datatype("INT32");
+    output.add_shape(1);
+    response.add_raw_output_contents(std::string(reinterpret_cast<const char*>(&n), sizeof n));
     return call_.Write(message.SerializeAsString());
   }
 
@@ -82,13 +95,18 @@ class Stream {
   RawCall& call_;
 };
 
+std::int32_t NumberIn(const oip::ModelInferRequest& request) {
+  std::int32_t n = 0;
+  Must(request.raw_input_contents_size() == 1);
+  std::memcpy(&n, request.raw_input_contents(0).data(), sizeof n);
+  return n;
+}
+
 // Answers each request with the numbers below the one it carries, the requests in turn.
 void CountUp(RawCall& call) {
   Stream stream(call);
   while (const auto request = stream.Read()) {
-    std::int32_t n = 0;
-    Must(request->raw_input_contents_size() == 1);
-    std::memcpy(&n, request->raw_input_contents(0).data(), sizeof n);
+    const std::int32_t n = NumberIn(*request);
     for (std::int32_t i = 0; i < n; ++i) {
       if (!stream.Answer(request->id(), i)) return;
     }
@@ -110,6 +128,21 @@ Model<OpenInference> Unchecked(const InferenceClient<OpenInference>& client, boo
   return client.GetModel("m", {.check = false, .over_stream = over_stream});
 }
 InferRequest Number(std::int32_t n) { return {{"n", std::vector<std::int32_t>{n}, {1}}}; }
+// All that comes, which the stream's status then tells the end of.
+std::vector<std::int32_t> NumbersOf(ResponseStream<InferResult>& stream) {
+  std::vector<std::int32_t> numbers;
+  for (const InferResult& result : stream) {
+    const auto n = result.Get<std::int32_t>("n");
+    REQUIRE(n.ok());
+    numbers.push_back(n->front());
+  }
+  return numbers;
+}
+std::vector<std::int32_t> Below(std::int32_t n) {
+  std::vector<std::int32_t> numbers;
+  for (std::int32_t i = 0; i < n; ++i) numbers.push_back(i);
+  return numbers;
+}
 std::int32_t NumberOf(const InferResult& result) {
   const auto n = result.Get<std::int32_t>("n");
   REQUIRE(n.ok());
@@ -247,7 +280,7 @@ TEST_CASE("what a model says of its own troubles is INTERNAL, whatever words it 
     Stream stream(call);
     while (const auto request = stream.Read()) {
       ++runs;
-      stream.Error(request->id(), "downstream store is unavailable");
+      stream.Error(request->id(), "downstream store is unavailable", /*last=*/true);
     }
   });
   const auto client = Speak(server.target());
@@ -256,6 +289,97 @@ TEST_CASE("what a model says of its own troubles is INTERNAL, whatever words it 
   CHECK(NumbersOf(stream).empty());
   CHECK(stream.status().code() == absl::StatusCode::kInternal);
   CHECK(runs == 2);
+}
+
+TEST_CASE("what still comes for an attempt that failed is not taken for the next one", "[shared_stream][trap]") {
+  std::set<std::string> ids;
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    std::string before;
+    while (const auto request = stream.Read()) {
+      ids.insert(request->id());
+      if (before.empty()) {
+        before = request->id();
+        stream.Error(before, "Exceeds maximum queue size");
+        continue;
+      }
+      // Late: an answer's worth, and the end of the first.
+      stream.End(before);
+      stream.Answer(request->id(), 7);
+      stream.End(request->id());
+      before.clear();
+    }
+  });
+  const auto client = Speak(server.target());
+  InferRequest request = Number(1);
+  request.set_id("mine");
+  auto stream = Unchecked(client).StreamInfer(request);
+  const auto first = stream.Read();
+  REQUIRE(first.has_value());
+  CHECK(NumberOf(*first) == 7);
+  CHECK(first->id() == "mine");
+  CHECK_FALSE(stream.Read().has_value());
+  CHECK(stream.status().ok());
+  const auto unary = Unchecked(client, true).Infer(request);
+  REQUIRE(unary.ok());
+  CHECK(NumberOf(*unary) == 7);
+  CHECK(unary->id() == "mine");
+  CHECK(server.calls() == 1);
+  CHECK(ids.size() == 4);
+}
+
+TEST_CASE("calls that were given the same id are told apart, and each result has it", "[shared_stream]") {
+  RawServer server([](RawCall& call) {
+    Stream stream(call);
+    const auto a = stream.Read(), b = stream.Read();
+    Must(b.has_value() && a->id() != b->id());
+    for (const auto* request : {&b, &a}) stream.Answer((*request)->id(), NumberIn(**request), /*last=*/true);
+    call.Read();
+  });
+  const auto client = Speak(server.target());
+  InferRequest a = Number(1), b = Number(2);
+  a.set_id("7/same");
+  b.set_id("7/same");
+  auto first = Unchecked(client).StreamInfer(a);
+  auto second = Unchecked(client, true).AsyncInfer(b);
+  const auto one = first.Read();
+  const auto two = std::move(second).Get();
+  REQUIRE(one.has_value());
+  REQUIRE(two.ok());
+  CHECK(NumberOf(*one) == 1);
+  CHECK(NumberOf(*two) == 2);
+  CHECK(one->id() == "7/same");
+  CHECK(two->id() == "7/same");
+}
+
+TEST_CASE("an id that is not UTF-8 is refused on a shared stream too", "[shared_stream]") {
+  RawServer server(CountUp);
+  const auto client = Speak(server.target());
+  InferRequest request = Number(1);
+  request.set_id("\xff");
+  const absl::Status status = Unchecked(client, true).Infer(request).status();
+  CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+  CHECK(Contains(status, "the request's id"));
+  CHECK(Unchecked(client).StreamInfer(request).Finish().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(server.calls() == 0);
+}
+
+TEST_CASE("a request takes its id without a copy of what it carries", "[shared_stream]") {
+  InferRequest request{{"x", std::vector<float>(100000, 1.0f), {100000}}};
+  request.set_model("m");
+  const auto bare = OpenInference::Encode(request);
+  REQUIRE(bare.ok());
+  const auto named = OpenInference::WithId(*bare, "9/mine");
+  REQUIRE(named.slices().size() == bare->slices().size() + 1);
+  for (std::size_t i = 0; i < bare->slices().size(); ++i) {
+    const grpc::Slice &there = named.slices()[i + 1], &here = bare->slices()[i];
+    CHECK((there.begin() == here.begin() || here.size() < 100));  // gRPC keeps the least in place
+  }
+  oip::ModelInferRequest message;
+  REQUIRE(message.ParseFromString(BytesOf(named)));
+  CHECK(message.id() == "9/mine");
+  CHECK(message.model_name() == "m");
+  CHECK(message.raw_input_contents(0).size() == 400000);
 }
 
 TEST_CASE("a model may answer nothing at all", "[shared_stream]") {
@@ -629,4 +753,291 @@ TEST_CASE("a thousand requests at once share a stream", "[shared_stream]") {
     REQUIRE(stream.status().ok());
   }
   CHECK(server.calls() == 1);
+}
+
+TEST_CASE("Infer over a stream of a model that answers several times is an error, and the server stops",
+          "[shared_stream][trap]") {
+  Event stopped;
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    while (const auto request = stream.Read()) {
+      if (NumberIn(*request) == 1) {
+        stream.Answer(request->id(), 1);
+        stream.End(request->id());
+        continue;
+      }
+      for (std::int32_t i = 0; stream.Answer(request->id(), i); ++i) {
+      }
+      stopped.Set();
+    }
+  });
+  const auto client = Speak(server.target());
+  const auto model = Unchecked(client, /*over_stream=*/true);
+  // One answer, and then the word that there is no other.
+  const auto one = model.Infer(Number(1));
+  REQUIRE(one.ok());
+  CHECK(NumberOf(*one) == 1);
+  CallInfo info;
+  const absl::Status many = model.Infer(Number(2), {.info = &info}).status();
+  CHECK(many.code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(Contains(many, "StreamInfer"));
+  CHECK(info.attempts.size() == 1);
+  CHECK(stopped.Wait());
+  CHECK(server.calls() == 1);
+  CHECK(client.client().Stats().targets.at(0).failures == 0);
+}
+
+TEST_CASE("a server that goes on behind an error is stopped when nobody else is on the stream", "[shared_stream]") {
+  for (const std::optional<bool> last : {std::optional<bool>(false), std::optional<bool>()}) {
+    Event stopped;
+    RawServer server([&](RawCall& call) {
+      Stream stream(call);
+      const auto request = stream.Read();
+      stream.Error(request->id(), "poison", last);
+      for (std::int32_t i = 0; stream.Answer(request->id(), i); ++i) {
+      }
+      stopped.Set();
+    });
+    const auto client = Speak(server.target());
+    auto stream = Unchecked(client).StreamInfer(Number(0));
+    CHECK(NumbersOf(stream).empty());
+    CHECK(stream.status().code() == absl::StatusCode::kInternal);
+    CHECK(stopped.Wait());
+  }
+}
+
+TEST_CASE("a request that ends the stream ends itself alone", "[shared_stream][trap]") {
+  for (const auto code :
+       {grpc::INVALID_ARGUMENT, grpc::RESOURCE_EXHAUSTED, grpc::INTERNAL, grpc::UNKNOWN, grpc::ABORTED,
+        grpc::UNAUTHENTICATED, grpc::CANCELLED, grpc::DEADLINE_EXCEEDED, grpc::UNAVAILABLE}) {
+    CAPTURE(code);
+    constexpr std::int32_t kPoison = -1;
+    std::atomic<int> streams{0}, shared{0};
+    RawServer server([&](RawCall& call) {
+      const bool first = ++streams == 1;
+      Stream stream(call);
+      std::vector<oip::ModelInferRequest> requests;
+      while (const auto request = stream.Read()) {
+        requests.push_back(*request);
+        if (!first || requests.size() == 5) break;
+      }
+      bool poisoned = false;
+      for (const auto& request : requests) poisoned = poisoned || NumberIn(request) == kPoison;
+      if (!first) shared += stream.Read().has_value() ? 1 : 0;
+      if (poisoned) {
+        if (first) stream.Answer(requests.front().id(), 0);
+        return call.Finish(grpc::Status(code, "this is more than I take"));
+      }
+      for (const auto& request : requests) {
+        for (std::int32_t i = 0; i < NumberIn(request); ++i) stream.Answer(request.id(), i, i + 1 == NumberIn(request));
+      }
+    });
+    const auto client = Speak(server.target());
+    auto begun = Unchecked(client).StreamInfer(Number(3));
+    auto one = Unchecked(client).StreamInfer(Number(4));
+    auto poison = Unchecked(client).StreamInfer(Number(kPoison));
+    auto two = Unchecked(client).StreamInfer(Number(5));
+    auto unary = Unchecked(client, true).AsyncInfer(Number(1));
+    CHECK(NumbersOf(one) == Below(4));
+    CHECK(one.status().ok());
+    CHECK(NumbersOf(two) == Below(5));
+    CHECK(two.status().ok());
+    const auto answer = std::move(unary).Get();
+    CHECK(answer.ok());
+    CHECK(NumbersOf(poison).empty());
+    CHECK(poison.status().code() == static_cast<absl::StatusCode>(code));
+    CHECK(Contains(poison.status(), "this is more than I take"));
+    CHECK(NumbersOf(begun) == Below(1));
+    CHECK(begun.status().code() == absl::StatusCode::kUnavailable);
+    CHECK(Contains(begun.status(), "perhaps by another request"));
+    CHECK(Contains(begun.status(), "this is more than I take"));
+    CHECK(shared == 0);
+  }
+}
+
+TEST_CASE("a neighbour that may not run twice is told that another may have ended the stream",
+          "[shared_stream][trap]") {
+  std::atomic<int> runs{0};
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    stream.Answer(stream.Read()->id(), 1, /*last=*/true);
+    const auto a = stream.Read(), b = stream.Read();
+    if (!b.has_value()) return;
+    ++runs;
+    call.Finish(grpc::Status(grpc::INVALID_ARGUMENT, "not parsable"));
+  });
+  const auto client = Speak(server.target());
+  const auto model = Unchecked(client, /*over_stream=*/true);
+  CHECK(model.Infer(Number(1)).ok());
+  auto a = model.AsyncInfer(Number(1), {.idempotent = false});
+  auto b = Unchecked(client).StreamInfer(Number(1), {.idempotent = false});
+  const absl::Status first = std::move(a).Get().status();
+  CHECK(NumbersOf(b).empty());
+  for (const absl::Status& status : {first, b.status()}) {
+    CHECK(status.code() == absl::StatusCode::kUnavailable);
+    CHECK(Contains(status, "perhaps by another request: INVALID_ARGUMENT: not parsable"));
+  }
+  CHECK(runs == 1);
+  CHECK(server.calls() == 1);
+}
+
+TEST_CASE("who is alone on a stream is told how it ended", "[shared_stream]") {
+  std::atomic<int> runs{0};
+  RawServer server([&](RawCall& call) {
+    Stream(call).Read();
+    ++runs;
+    call.Finish(grpc::Status(grpc::PERMISSION_DENIED, "not for you"));
+  });
+  const auto client = Speak(server.target());
+  const absl::Status status = Unchecked(client, true).Infer(Number(1)).status();
+  CHECK(status.code() == absl::StatusCode::kPermissionDenied);
+  CHECK(runs == 1);
+}
+
+TEST_CASE("a server that takes one request a stream answers them all", "[shared_stream][trap]") {
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    if (const auto request = stream.Read()) stream.Answer(request->id(), NumberIn(*request), /*last=*/true);
+  });
+  const auto client = Speak(server.target());
+  std::vector<inferwire::Future<InferResult>> futures;
+  for (std::int32_t n = 0; n < 64; ++n) futures.push_back(Unchecked(client, true).AsyncInfer(Number(n)));
+  for (std::int32_t n = 0; n < 64; ++n) {  // more than the budget has retries
+    const auto result = std::move(futures[static_cast<std::size_t>(n)]).Get();
+    REQUIRE(result.ok());
+    CHECK(NumberOf(*result) == n);
+  }
+}
+
+TEST_CASE("a server that does not mark its last answer ends the request with the stream", "[shared_stream][trap]") {
+  for (const bool echoes : {true, false}) {
+    CAPTURE(echoes);
+    std::atomic<int> half_closed{0};
+    RawServer server([&](RawCall& call) {
+      Stream stream(call);
+      while (const auto request = stream.Read()) {
+        for (std::int32_t i = 0; i < NumberIn(*request); ++i) {
+          if (!stream.Unmarked(echoes ? request->id() : "", i)) return;
+        }
+      }
+      ++half_closed;
+    });
+    const auto client = Speak(server.target());
+    InferRequest request = Number(3);
+    request.set_id("mine");
+    auto first = Unchecked(client).StreamInfer(request);
+    CHECK(NumbersOf(first) == Below(3));
+    CHECK(first.status().ok());
+    CHECK(half_closed == 1);
+    // From now on each has a stream to itself, however many there are, and with nothing to say too.
+    std::vector<ResponseStream<InferResult>> streams;
+    for (std::int32_t n = 0; n < 8; ++n) streams.push_back(Unchecked(client).StreamInfer(Number(n)));
+    for (std::int32_t n = 0; n < 8; ++n) {
+      CHECK(NumbersOf(streams[static_cast<std::size_t>(n)]) == Below(n));
+      CHECK(streams[static_cast<std::size_t>(n)].status().ok());
+    }
+    CHECK(server.calls() == 9);
+    const auto model = Unchecked(client, /*over_stream=*/true);
+    const auto one = model.Infer(Number(1));
+    REQUIRE(one.ok());
+    CHECK(NumberOf(*one) == 0);
+    CHECK(Contains(model.Infer(Number(2)).status(), "StreamInfer"));
+    CHECK(model.Infer(Number(0)).status().code() == absl::StatusCode::kInternal);
+  }
+}
+
+TEST_CASE("the first requests to a server that marks nothing, all at once, have their own answers",
+          "[shared_stream][trap]") {
+  for (const bool echoes : {true, false}) {
+    CAPTURE(echoes);
+    RawServer server([&](RawCall& call) {
+      Stream stream(call);
+      while (const auto request = stream.Read()) {
+        for (std::int32_t i = 0; i < 3; ++i) {
+          if (!stream.Unmarked(echoes ? request->id() : "", 10 * NumberIn(*request) + i)) return;
+        }
+      }
+    });
+    const auto client = Speak(server.target());
+    std::vector<ResponseStream<InferResult>> streams;
+    for (std::int32_t n = 0; n < 64; ++n) streams.push_back(Unchecked(client).StreamInfer(Number(n)));
+    for (std::int32_t n = 0; n < 64; ++n) {
+      CHECK(NumbersOf(streams[static_cast<std::size_t>(n)]) ==
+            std::vector<std::int32_t>{10 * n, 10 * n + 1, 10 * n + 2});
+      CHECK(streams[static_cast<std::size_t>(n)].status().ok());
+    }
+  }
+}
+
+TEST_CASE("what may not run twice goes alone to a server that is not known to mark its answers", "[shared_stream]") {
+  std::mutex mutex;
+  std::map<std::int32_t, int> runs;
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    while (const auto request = stream.Read()) {
+      {
+        std::lock_guard lock(mutex);
+        ++runs[NumberIn(*request)];
+      }
+      stream.Unmarked("", NumberIn(*request));
+    }
+  });
+  const auto client = Speak(server.target());
+  std::vector<ResponseStream<InferResult>> streams;
+  for (std::int32_t n = 0; n < 8; ++n)
+    streams.push_back(Unchecked(client).StreamInfer(Number(n), {.idempotent = false}));
+  for (std::int32_t n = 0; n < 8; ++n) {
+    CHECK(NumbersOf(streams[static_cast<std::size_t>(n)]) == std::vector<std::int32_t>{n});
+    CHECK(streams[static_cast<std::size_t>(n)].status().ok());
+  }
+  std::lock_guard lock(mutex);
+  for (const auto& [n, count] : runs) CHECK(count == 1);
+}
+
+TEST_CASE("a server that marks its answers again is shared again", "[shared_stream]") {
+  std::atomic<bool> marks{false};
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    while (const auto request = stream.Read()) {
+      marks ? stream.Answer(request->id(), 1, /*last=*/true) : stream.Unmarked(request->id(), 1);
+    }
+  });
+  const auto client = Speak(server.target());
+  const auto model = Unchecked(client, /*over_stream=*/true);
+  for (int i = 0; i < 3; ++i) CHECK(model.Infer(Number(1)).ok());
+  CHECK(server.calls() == 3);
+  marks = true;
+  for (int i = 0; i < 10; ++i) CHECK(model.Infer(Number(1)).ok());
+  CHECK(server.calls() == 5);
+}
+
+TEST_CASE("a server that answers behind the half-close is told of it", "[shared_stream][trap]") {
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    std::vector<std::int32_t> numbers;
+    while (const auto request = stream.Read()) numbers.push_back(NumberIn(*request));
+    for (const std::int32_t n : numbers) stream.Unmarked("", n);
+  });
+  const auto client = Speak(server.target());
+  auto stream = Unchecked(client).StreamInfer(Number(5));
+  CHECK(NumbersOf(stream) == std::vector<std::int32_t>{5});
+  CHECK(stream.status().ok());
+}
+
+TEST_CASE("errors of a server that marks nothing end their requests", "[shared_stream]") {
+  RawServer server([&](RawCall& call) {
+    Stream stream(call);
+    while (const auto request = stream.Read()) {
+      if (NumberIn(*request) > 0) stream.Unmarked("", 0);
+      stream.Error("", "no such luck");
+    }
+  });
+  const auto client = Speak(server.target());
+  for (const std::int32_t n : {0, 1, 0, 1}) {
+    auto stream = Unchecked(client).StreamInfer(Number(n));
+    CHECK(NumbersOf(stream) == Below(n));
+    CHECK(stream.status().code() == absl::StatusCode::kInternal);
+    CHECK(Contains(stream.status(), "no such luck"));
+    CHECK(Unchecked(client, true).Infer(Number(n)).status().code() == absl::StatusCode::kInternal);
+  }
 }

@@ -10,6 +10,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -137,11 +138,15 @@ concept StreamsBothWays =
 template <class C>
 concept StreamingContract = StreamsAnswers<C> || StreamsBothWays<C>;
 
-/// Requests and answers on C::ModelStreamInfer have ids, so that many travel on one stream: C::ReadLabel<Label>(reply)
-/// says whose an answer is, whether it is the last, and what error it tells. C::AskForEnd(request) has the server say
-/// when there is no more.
+/// Requests and answers on C::ModelStreamInfer have ids, so that many travel on one stream: C::WithId gives a request
+/// that was encoded without an id one, and C::ReadLabel<Label>(reply) says whose an answer is, whether it is the last,
+/// and what error it tells. C::AskForEnd(request) has the server say when there is no more.
 template <class C>
-concept SharesStreams = StreamsBothWays<C> && requires(InferRequest& request) { C::AskForEnd(request); };
+concept SharesStreams =
+    StreamsBothWays<C> && requires(InferRequest& request, const wire::Payload& payload, const std::string& id) {
+      C::AskForEnd(request);
+      { C::WithId(payload, id) } -> std::same_as<wire::Payload>;
+    };
 
 }  // namespace v0
 }  // namespace inferwire

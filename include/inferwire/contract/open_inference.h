@@ -96,6 +96,9 @@ struct OpenInference
   static absl::StatusOr<Label> ReadLabel(wire::Reply& reply) {
     return OpenInferenceCodec::ReadLabel<Label>(reply);
   }
+  static wire::Payload WithId(const wire::Payload& request, const std::string& id) {
+    return OpenInferenceCodec::WithId(request, id);
+  }
   /// A decoupled model may answer any number of times, none included.
   static void AskForEnd(InferRequest& request) { request.set_parameter("triton_enable_empty_final_response", true); }
 

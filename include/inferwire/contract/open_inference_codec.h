@@ -151,7 +151,15 @@ class OpenInferenceCodec {
     return DecodeResponse(response, arrived);
   }
 
-  /// What an answer on a stream says to the stream. `Label` has the fields id, last, empty and error.
+  /// A request that was encoded without an id, under this one. The bytes are shared.
+  static wire::Payload WithId(const wire::Payload& request, const std::string& id) {
+    wire::Payload payload{grpc::Slice(wire::Field(kId, id))};
+    for (const grpc::Slice& slice : request.slices()) payload.Append(slice);
+    return payload;
+  }
+
+  /// What an answer on a stream says to the stream. `Label` has the fields id, last, empty and error, and
+  /// may have marked.
   template <class Label>
   static absl::StatusOr<Label> ReadLabel(wire::Reply& reply) {
     const wire::Arrived arrived(reply);
@@ -159,6 +167,7 @@ class OpenInferenceCodec {
     std::string error;
     if (absl::Status status = Unwrap(arrived.bytes(), &response, &error); !status.ok()) return status;
     Label label;
+    bool marked = false;
     label.last = false;
     label.empty = true;
     wire::PieceReader reader(response);
@@ -174,6 +183,7 @@ class OpenInferenceCodec {
           if (!ReadParameter(reader.bytes(), &key, &value)) return Malformed();
           if (key != "triton_final_response" || !value.has_value()) break;
           if (const bool* const last = std::get_if<bool>(&*value)) {
+            marked = true;
             label.last = *last;
           }
           break;
@@ -191,6 +201,7 @@ class OpenInferenceCodec {
       label.error = StreamError(error);
       label.last = true;
     }
+    if constexpr (requires { label.marked; }) label.marked = marked;
     return label;
   }
 

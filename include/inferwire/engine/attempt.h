@@ -99,6 +99,11 @@ class Attempt {
            code == absl::StatusCode::kInternal;
   }
 
+  /// Whether another call's request may have brought that end about, beside which it travelled.
+  virtual bool PerhapsAnothers() const { return false; }
+  /// And whether the server goes on working all the same.
+  virtual bool ServerWorks() const { return false; }
+
   int number() const { return number_; }
   TimePoint started() const { return started_; }
   TimePoint due() const { return due_; }

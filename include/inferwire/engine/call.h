@@ -71,7 +71,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     absl::Duration timeout;
     /// Whether an error says that the server is about to go and has not begun: a contract's own words for it.
     bool (*draining)(const absl::Status&) = nullptr;
-    /// Where the request travels on a stream with others, and its id there.
+    /// Where the request travels on a stream with others, and the caller's id for it.
     detail::Ref<Carrier> carrier = {};
     std::string id = {};
     /// The only target that it may go to, where it is a stream that carries others there: it is for them to say how the
@@ -275,6 +275,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   /// What counts as now for a timer that fires.
   TimePoint AsOf(const Timer& timer) const { return engine_->clock() != nullptr ? Now() : timer.as_of(); }
   TimePoint started() const { return started_; }
+  /// What the next attempt asks of a stream that it may share.
+  Rider::Terms rider_terms() const { return {.alone = alone_, .repeatable = idempotent_}; }
   /// Whether an attempt that failed had, for all that is known, reached a server.
   bool reached_server() const { return reached_server_; }
   /// Whether the caller ended it.
@@ -648,7 +650,10 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
       info_.initial_metadata.clear();
       info_.trailing_metadata.clear();
     }
-    failure.retryable = !Committed() && !wire::MessageTooLarge(status) && (timed_out || Retryable(status));
+    const bool anothers = over && attempt.PerhapsAnothers();
+    alone_ = alone_ || anothers;
+    failure.anothers = anothers && attempt.ServerWorks();
+    failure.retryable = !Committed() && !wire::MessageTooLarge(status) && (timed_out || anothers || Retryable(status));
     const bool draining = over && Draining(status) && engine_->pool().size() > 1;
     const bool failed = out_of_time || draining || attempt.ServerFailed(status.code());
     const channel::Verdict verdict = !failure.reached_server ? channel::Verdict::kUnreached
@@ -797,6 +802,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   std::string sent_token_;
   bool reached_server_ = false;
   bool waits_for_token_ = false;
+  bool alone_ = false;    // shares no stream any more: one has ended, perhaps by another request
   bool telling_ = false;  // somebody wants to know, also of a success
   CallInfo info_;
   std::unique_ptr<CallObserver> observer_;

@@ -6,15 +6,19 @@
 
 #include <absl/status/status.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "inferwire/channel/pool.h"
 #include "inferwire/clock.h"
 #include "inferwire/detail/ref.h"
+#include "inferwire/detail/text.h"
 #include "inferwire/engine/attempt.h"
 #include "inferwire/error_details.h"
 #include "inferwire/wire/message.h"
@@ -27,11 +31,24 @@ class Rider;
 
 /// What a message on a shared stream says to the stream itself.
 struct Label {
-  std::string id;      ///< of the request that it answers
-  bool last = true;    ///< nothing more comes for that request
+  std::string id;      ///< of the request that it answers; empty where the server does not echo ids
+  bool marked = true;  ///< it says whether more comes for that request; not all servers do
+  bool last = true;    ///< nothing more comes
   bool empty = false;  ///< says only that
   absl::Status error;  ///< fails that request, and is its last; the stream goes on
 };
+
+/// The id of a request on the wire: a number in front of the caller's own, and never given twice, so that an answer to
+/// one attempt is not taken for one to the next, nor to another call that was given the same id.
+inline std::string WireId(std::string_view user) {
+  static std::atomic<std::uint64_t> last{0};
+  return detail::Cat(last.fetch_add(1, std::memory_order_relaxed) + 1, "/", user);
+}
+/// The caller's own, of that.
+inline std::string UserId(std::string_view wire) {
+  const std::size_t slash = wire.find('/');
+  return std::string(slash == std::string_view::npos ? wire : wire.substr(slash + 1));
+}
 
 /// One stream that carries requests. Its functions are called under the lock of the rider's call.
 class Carriage : public virtual detail::RefCounted {
@@ -57,8 +74,8 @@ class Carrier : public virtual detail::RefCounted {
  public:
   /// Where all must go, if there is such a target.
   virtual std::shared_ptr<channel::Target> OnlyTarget() = 0;
-  /// Sends the request on a stream to the target that is open, or opens one. Under the lock of the rider's call;
-  /// nothing comes back before that is released.
+  /// Sends the request, under the rider's id, on a stream to the target that is open, or opens one. Under the lock of
+  /// the rider's call; nothing comes back before that is released.
   virtual detail::Ref<Carriage> Board(std::shared_ptr<Rider> rider, const std::shared_ptr<channel::Target>& target,
                                       const wire::Payload& request) = 0;
 };
@@ -67,14 +84,21 @@ class Carrier : public virtual detail::RefCounted {
 /// leaves.
 class Rider : public Attempt, public std::enable_shared_from_this<Rider> {
  public:
-  /// `id` is the one in the request.
-  Rider(TimerOwner& call, channel::Lease lease, detail::Ref<Carrier> carrier, std::string id,
-        const wire::Payload& request, int number, TimePoint now, TimePoint due)
+  /// What it asks of the stream.
+  struct Terms {
+    bool alone;       ///< to itself, since it may have been another request that ended the last one
+    bool repeatable;  ///< the request may run twice
+  };
+
+  /// `user_id` is the caller's.
+  Rider(TimerOwner& call, channel::Lease lease, detail::Ref<Carrier> carrier, const std::string& user_id,
+        const wire::Payload& request, const Terms& terms, int number, TimePoint now, TimePoint due)
       : Attempt(call, number, now, due),
         lease_(std::move(lease)),
         carrier_(std::move(carrier)),
-        id_(std::move(id)),
-        request_(request) {}
+        id_(WireId(user_id)),
+        request_(request),
+        terms_(terms) {}
 
   void Start() override {
     carriage_ = carrier_->Board(std::shared_ptr<Rider>(this), lease_.place(), request_);
@@ -110,24 +134,32 @@ class Rider : public Attempt, public std::enable_shared_from_this<Rider> {
   }
   /// An error that the server tells of one request is that request's, whatever its code: most have none of their own.
   bool ServerFailed(absl::StatusCode) const override { return broken_; }
+  bool PerhapsAnothers() const override { return shared_; }
+  bool ServerWorks() const override { return server_works_; }
 
+  /// On the wire.
   const std::string& id() const { return id_; }
+  const Terms& terms() const { return terms_; }
 
   // From the carriage, without any lock.
 
   virtual void OnMessage(wire::Reply&& message, const Label& label) = 0;
   /// The stream ended before the request did.
   virtual void OnBroken(const absl::Status& status) = 0;
-  /// What the server said of that end, and whether the stream had reached it. Before OnBroken.
-  void set_broken(std::vector<ErrorDetail> details, bool reached) {
+  /// What the server said of that end, whether the stream had reached it and carried others too, and whether the server
+  /// works all the same. Before OnBroken.
+  void set_broken(std::vector<ErrorDetail> details, bool reached, bool shared, bool server_works) {
     details_ = std::move(details);
     broken_ = true;
     reached_ = reached;
+    shared_ = shared;
+    server_works_ = server_works;
   }
 
   // The carriage's own, under its lock, once it has boarded.
   bool is_full = false;
   bool is_hungry = false;
+  bool answered = false;  // by something
 
  protected:
   const detail::Ref<Carriage>& carriage() const { return carriage_; }
@@ -137,10 +169,13 @@ class Rider : public Attempt, public std::enable_shared_from_this<Rider> {
   const detail::Ref<Carrier> carrier_;
   const std::string id_;
   const wire::Payload& request_;  // of the call
+  const Terms terms_;
   detail::Ref<Carriage> carriage_;
   std::vector<ErrorDetail> details_;
   bool broken_ = false;
   bool reached_ = false;
+  bool shared_ = false;
+  bool server_works_ = false;
 };
 
 }  // namespace engine

@@ -148,13 +148,13 @@ class StreamCall : public Call {
       lock.lock();
     }
   }
-  /// Queues a message beyond the window, for a writer that bounds itself; false once the call has ended or was
-  /// half-closed.
-  bool WriteBeyond(const wire::Payload& payload) {
+  /// Queues a message beyond the window, for a writer that bounds itself; false, and the message is left, once the call
+  /// has ended or was half-closed.
+  bool WriteBeyond(wire::Payload& payload) {
     std::lock_guard lock(mutex_);
     if (Ended() || half_closed_) return false;
     outbox_bytes_ += payload.size();
-    outbox_.push_back(payload);
+    outbox_.push_back(std::move(payload));
     PumpWrites();
     return true;
   }
@@ -432,7 +432,8 @@ class StreamCall : public Call {
   class Ride final : public Rider {
    public:
     Ride(StreamCall& call, int number, TimePoint now, TimePoint due)
-        : Rider(call, call.PickTarget(now), call.spec_.carrier, call.spec_.id, call.spec_.request, number, now, due) {}
+        : Rider(call, call.PickTarget(now), call.spec_.carrier, call.spec_.id, call.spec_.request, call.rider_terms(),
+                number, now, due) {}
 
     void Start() override {
       Rider::Start();

@@ -78,28 +78,39 @@ class UnaryCall : public Call {
     std::unique_ptr<grpc::ClientAsyncResponseReader<wire::Reply>> reader_;
   };
 
+  // The answer counts once the server has said that there is no other.
   class Ride final : public Rider {
    public:
     Ride(UnaryCall& call, int number, TimePoint now, TimePoint due)
-        : Rider(call, call.PickTarget(now), call.spec_.carrier, call.spec_.id, call.spec_.request, number, now, due) {
+        : Rider(call, call.PickTarget(now), call.spec_.carrier, call.spec_.id, call.spec_.request, call.rider_terms(),
+                number, now, due) {
       is_hungry = true;
     }
     void OnMessage(wire::Reply&& message, const Label& label) override {
-      const bool nothing = label.error.ok() && label.empty;
-      static_cast<UnaryCall&>(*call_).OnReply(
-          *this, nothing ? absl::InternalError("the model has answered nothing") : label.error, std::move(message),
-          shared_from_this());
+      if (!label.error.ok()) return End(label.error);
+      if (!label.empty && answer_.received()) {
+        Abandon();  // there may be any number of them
+        return End(absl::FailedPreconditionError(
+            "the model answers more than once, and Infer takes one answer: use StreamInfer"));
+      }
+      if (!label.empty) answer_ = std::move(message);
+      if (!label.last) return;
+      End(answer_.received() ? absl::OkStatus() : absl::InternalError("the model has answered nothing"));
     }
-    void OnBroken(const absl::Status& status) override {
-      static_cast<UnaryCall&>(*call_).OnReply(*this, status, {}, shared_from_this());
+    void OnBroken(const absl::Status& status) override { End(status); }
+
+   private:
+    void End(absl::Status status) {
+      static_cast<UnaryCall&>(*call_).OnReply(*this, std::move(status), std::move(answer_), shared_from_this());
     }
+    wire::Reply answer_;
   };
 
   Attempt* NewAttempt(int number, TimePoint now, TimePoint due) override {
     if (spec_.carrier) return new Ride(*this, number, now, due);
     return OwnCall::New(*this, number, now, due);
   }
-  // Two of one id cannot be told apart.
+  // What loses cannot be called back from a stream that others are on.
   bool MayHedge() const override { return !spec_.carrier; }
 
   // `keep` holds the attempt until all is done.

@@ -126,6 +126,9 @@ struct Failure {
   bool reached_server = true;
   /// Whether another attempt was started in its place already.
   bool accompanied = false;
+  /// Whether the server works, and it is perhaps by another request that it failed, which the next attempt is kept
+  /// apart from: it happens once, and does not draw on the budget.
+  bool anothers = false;
   /// How long the server asked to be left alone; negative: do not come back (gRFC A6).
   std::optional<absl::Duration> pushback = std::nullopt;
 };
@@ -161,7 +164,7 @@ class Retry {
       delay += (std::min)(*failure.pushback, max_pushback_);
     }
     if (delay >= remaining) return Stop(CallInfo::Reason::kDeadline);
-    if (!budget_.Withdraw(now)) return Stop(CallInfo::Reason::kBudgetExhausted);
+    if (!failure.anothers && !budget_.Withdraw(now)) return Stop(CallInfo::Reason::kBudgetExhausted);
     --left_;
     return {true, delay, CallInfo::Reason::kNone};
   }
