@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from recipes import kserve, mlserver, proxies, torchserve, triton
+from recipes import dynamo, kserve, mlserver, proxies, torchserve, triton
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,7 @@ SERVERS = {
         Server("onnx", triton.VERSION, triton.install_onnx, _tritons("onnx")),
         Server("mlserver", mlserver.VERSION, mlserver.install, {"mlserver": mlserver.start}),
         Server("kserve", kserve.VERSION, kserve.install, {"kserve": kserve.start}),
+        Server("dynamo", dynamo.VERSION, dynamo.install, {"dynamo": dynamo.start}),
         Server("torchserve", torchserve.VERSION, torchserve.install, {"torchserve": torchserve.start}),
         Server(
             "envoy",
