@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inferwire/sequence.h"
 
+#include <chrono>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -134,4 +136,114 @@ TEST_CASE("a step of a sequence by Infer is sent once", "[sequence]") {
   request.set_sequence({.id = std::int64_t{5}, .start = true});
   CHECK(client.GetModel("m", {.check = false}).Infer(request).status().code() == absl::StatusCode::kUnavailable);
   CHECK(server.calls() == 1);
+}
+
+TEST_CASE("a step that is given up, in whatever way, breaks the sequence and says so", "[sequence][trap]") {
+  enum class How { kDropped, kDroppedThen, kCancelled, kStopped, kDeadline };
+  for (const How how : {How::kDropped, How::kDroppedThen, How::kCancelled, How::kStopped, How::kDeadline}) {
+    CAPTURE(static_cast<int>(how));
+    Event arrived, cancelled;
+    RawServer server([&](RawCall& call) {
+      call.Read();
+      arrived.Set();
+      call.WaitForCancel();
+      cancelled.Set();
+    });
+    const auto clock = std::make_shared<inferwire::testing::FakeClock>();
+    const InferenceClient<OpenInference> client{Connect(server.target(), {.clock = clock})};
+    auto sequence = client.GetModel("m", {.check = false}).Sequence(9);
+    std::stop_source stop;
+    {
+      auto step = sequence.AsyncStep(Add(1), {.timeout = absl::Minutes(1), .stop = stop.get_token()});
+      REQUIRE(arrived.Wait());
+      switch (how) {
+        case How::kDropped:
+          break;
+        case How::kDroppedThen: {
+          const auto chained =
+              std::move(step).Then([](absl::StatusOr<inferwire::InferResult> result) { return result; });
+          break;
+        }
+        case How::kCancelled:
+          step.Cancel();
+          CHECK(std::move(step).Get().status().code() == absl::StatusCode::kCancelled);
+          break;
+        case How::kStopped:
+          stop.request_stop();
+          CHECK(std::move(step).Get().status().code() == absl::StatusCode::kCancelled);
+          break;
+        case How::kDeadline:
+          clock->Advance(absl::Minutes(1));
+          CHECK(std::move(step).Get().status().code() == absl::StatusCode::kDeadlineExceeded);
+          break;
+      }
+    }
+    CHECK(cancelled.Wait());
+    // Behind another continuation it is dropped a moment later.
+    absl::Status next;
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    do {
+      next = sequence.Step(Add(1)).status();
+      REQUIRE(next.code() == absl::StatusCode::kFailedPrecondition);
+    } while (how == How::kDroppedThen && std::chrono::steady_clock::now() < until &&
+             next.message().find("one at a time") != absl::string_view::npos);
+    CHECK(Contains(next, "a step has failed or was dropped"));
+    CHECK(server.calls() == 1);
+  }
+}
+
+TEST_CASE("a step that was refused before it was sent leaves the sequence as it was", "[sequence]") {
+  Served served;
+  auto sequence = served.model.Sequence(10);
+  CHECK(sequence.Step(Add(1), {.retry = inferwire::RetryPolicy{.max_attempts = 0}}).status().code() ==
+        absl::StatusCode::kInvalidArgument);
+  CHECK(Sum(sequence.Step(Add(1))) == 1);
+  CHECK(sequence.Step(Add(1), {.timeout = absl::ZeroDuration()}).status().code() ==
+        absl::StatusCode::kDeadlineExceeded);
+  CHECK(Sum(sequence.End(Add(2))) == 3);
+}
+
+namespace {
+
+std::string StepAnswer(const std::string& id, std::int32_t sum) {
+  inferwire::open_inference::ModelStreamInferResponse message;
+  message.mutable_infer_response()->set_id(id);
+  auto& output = *message.mutable_infer_response()->add_outputs();
+  output.set_name("OUTPUT");
+  output.set_datatype("INT32");
+  output.add_shape(1);
+  message.mutable_infer_response()->add_raw_output_contents(
+      std::string(reinterpret_cast<const char*>(&sum), sizeof sum));
+  return message.SerializeAsString();
+}
+
+}  // namespace
+
+TEST_CASE("a server that marks no answers, nor echoes ids, keeps a sequence on its stream", "[sequence][trap]") {
+  RawServer server([&](RawCall& call) {
+    for (std::int32_t sum = 1; call.Read().has_value(); ++sum) call.Write(StepAnswer("", sum));
+  });
+  const InferenceClient<OpenInference> client{Connect(server.target())};
+  auto sequence = client.GetModel("m", {.check = false}).Sequence(9);
+  CHECK(Sum(sequence.Step(Add(1))) == 1);
+  CHECK(Sum(sequence.Step(Add(1))) == 2);
+  CHECK(Sum(sequence.End(Add(1))) == 3);
+  CHECK(server.calls() == 1);
+}
+
+TEST_CASE("a step that is answered more than once breaks the sequence, and its answers are nobody else's",
+          "[sequence][trap]") {
+  Event stopped;
+  RawServer server([&](RawCall& call) {
+    call.Read();
+    while (call.Write(StepAnswer("", 1))) {
+    }
+    stopped.Set();
+  });
+  const InferenceClient<OpenInference> client{Connect(server.target())};
+  auto sequence = client.GetModel("m", {.check = false}).Sequence(9);
+  CHECK(Sum(sequence.Step(Add(1))) == 1);
+  CHECK(stopped.Wait());
+  CHECK_FALSE(sequence.Step(Add(1)).ok());
+  CHECK(sequence.Step(Add(1)).status().code() == absl::StatusCode::kFailedPrecondition);
 }

@@ -22,15 +22,16 @@
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
 #include "inferwire/model.h"
+#include "inferwire/status.h"
 
 namespace inferwire {
 inline namespace v0 {
 
 /// A sequence of requests to a stateful model: `auto sequence = model.Sequence(42)`, then Step for each request and End
 /// for the last one. They travel on a stream of their own, one at a time and in order, to one server, and are never
-/// tried again: once one has failed, the server's state is unknown, and all later ones are FAILED_PRECONDITION. Begin a
-/// new sequence then. Dropping a sequence that has not ended closes its stream; what the server remembers of it, the
-/// server forgets by its own rules. Move-only; one thread at a time.
+/// tried again: once one has failed, or its future was dropped, the server's state is unknown, and all later ones are
+/// FAILED_PRECONDITION. Begin a new sequence then. Dropping a sequence that has not ended closes its stream; what the
+/// server remembers of it, the server forgets by its own rules. Move-only; one thread at a time.
 template <Contract C>
 class [[nodiscard]] Sequence {
  public:
@@ -74,12 +75,33 @@ class [[nodiscard]] Sequence {
     options.idempotent = false;
     return model_.client()
         .template AsyncAs<InferResult>(std::move(raw), detail::DecodeStreamed<C, true>, std::move(options))
-        .Then([state = state_, end, buffers = request.output_buffers()](absl::StatusOr<InferResult> result) {
-          state->store(!result.ok() ? State::kBroken : end ? State::kEnded : State::kIdle);
+        .Then([turn = Turn(state_, before), end,
+               buffers = request.output_buffers()](absl::StatusOr<InferResult> result) mutable {
+          turn.End(result.status(), end ? State::kEnded : State::kIdle);
           detail::Deliver(result, buffers);
           return result;
         });
   }
+
+  // A step under way, which leaves the sequence broken unless it has ended: whoever drops its future drops this.
+  class Turn {
+   public:
+    Turn(std::shared_ptr<std::atomic<State>> state, State before) : state_(std::move(state)), before_(before) {}
+    Turn(Turn&&) noexcept = default;
+    Turn& operator=(Turn&&) = delete;
+    ~Turn() {
+      if (state_ != nullptr) state_->store(State::kBroken);
+    }
+    void End(const absl::Status& status, State next) {
+      const bool sent = status.ok() || !InfoOf(status).attempts.empty();
+      std::exchange(state_, nullptr)->store(status.ok() ? next : sent ? State::kBroken : before_);
+    }
+
+   private:
+    std::shared_ptr<std::atomic<State>> state_;
+    State before_;
+  };
+
   absl::Status MayGo(State state, const CallOptions& options) const {
     if (!SequenceStep{id_}.has_id()) {
       return absl::InvalidArgumentError("a sequence's id is 0 or empty, which means that there is none");
@@ -98,7 +120,9 @@ class [[nodiscard]] Sequence {
             detail::Cat("sequence ", Name(), ": the step before has no answer yet, and steps go one at a time"));
       case State::kBroken:
         return absl::FailedPreconditionError(
-            detail::Cat("sequence ", Name(), ": a step has failed, and what the server remembers is unknown"));
+            detail::Cat("sequence ", Name(),
+                        ": a step has failed or was dropped, and what the server remembers is "
+                        "unknown; begin a new sequence"));
       case State::kEnded:
         break;
     }
