@@ -19,6 +19,7 @@
 #include "inferwire/call_options.h"
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
@@ -169,7 +170,7 @@ class Admin {
   absl::Status UnregisterSystemSharedMemory(const std::string& name, CallOptions options = {}) const
     requires UnaryRpc<typename C::SystemSharedMemoryUnregister>
   {
-    if (name.empty()) return absl::InvalidArgumentError("a shared-memory region needs a name to be forgotten by");
+    if (name.empty()) return detail::InvalidArgumentError("a shared-memory region needs a name to be forgotten by");
     return Send<typename C::SystemSharedMemoryUnregister>(Named<typename C::SystemSharedMemoryUnregister>(name),
                                                           std::move(options));
   }
@@ -192,7 +193,7 @@ class Admin {
     requires UnaryRpc<typename C::CudaSharedMemoryRegister>
   {
     if (region.device > static_cast<std::uint64_t>((std::numeric_limits<std::int64_t>::max)())) {
-      return absl::InvalidArgumentError(detail::Cat("no CUDA device has the number ", region.device));
+      return detail::InvalidArgumentError(detail::Cat("no CUDA device has the number ", region.device));
     }
     auto request = Named<typename C::CudaSharedMemoryRegister>(region.name);
     request.set_raw_handle(raw_handle);
@@ -203,7 +204,7 @@ class Admin {
   absl::Status UnregisterCudaSharedMemory(const std::string& name, CallOptions options = {}) const
     requires UnaryRpc<typename C::CudaSharedMemoryUnregister>
   {
-    if (name.empty()) return absl::InvalidArgumentError("a shared-memory region needs a name to be forgotten by");
+    if (name.empty()) return detail::InvalidArgumentError("a shared-memory region needs a name to be forgotten by");
     return Send<typename C::CudaSharedMemoryUnregister>(Named<typename C::CudaSharedMemoryUnregister>(name),
                                                         std::move(options));
   }

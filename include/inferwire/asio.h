@@ -40,6 +40,7 @@
 #include <utility>
 #include <variant>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/executor.h"
@@ -128,7 +129,7 @@ void BeginOperation(Future<T> future, Convert convert, Handler handler) {
   detail::Ref<detail::FutureState<T>> state = FutureAccess::Release(std::move(future));
   if (!state) {
     state = detail::MakeRef<detail::ReadyState<T>>(
-        absl::FailedPreconditionError("the future is empty: its result was taken or moved away"));
+        detail::FailedPreconditionError("the future is empty: its result was taken or moved away"));
   }
   std::make_shared<Operation<T, Convert, Handler>>(std::move(state), std::move(convert), std::move(handler))->Begin();
 }

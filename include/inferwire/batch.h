@@ -20,6 +20,7 @@
 
 #include "inferwire/batch_rows.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/engine.h"
@@ -66,7 +67,7 @@ class BatchMember final : public FutureState<InferResult> {
   void Watch(const std::stop_token& stop) {
     if (stop.stop_possible()) stop_.emplace(stop, OnStop{this});
   }
-  void CancelSource() override { owner_->Cancel(*this, absl::CancelledError("cancelled by the caller")); }
+  void CancelSource() override { owner_->Cancel(*this, detail::CancelledError("cancelled by the caller")); }
   Executor& executor() override { return owner_->executor(); }
   bool NeedsExecutor() override { return true; }
 
@@ -84,8 +85,8 @@ class BatchMember final : public FutureState<InferResult> {
     return why;
   }
   absl::Status DeadlineError(bool left) const {
-    return absl::DeadlineExceededError(Cat("no end within the timeout of ", absl::FormatDuration(timeout_),
-                                           left ? ": the batch is under way" : ": the batch had not left yet"));
+    return detail::DeadlineExceededError(Cat("no end within the timeout of ", absl::FormatDuration(timeout_),
+                                             left ? ": the batch is under way" : ": the batch had not left yet"));
   }
   /// Once, after `done`, and without the lock.
   void Finish(absl::StatusOr<InferResult> result) {
@@ -98,7 +99,7 @@ class BatchMember final : public FutureState<InferResult> {
   struct OnStop {
     BatchMember* member;
     void operator()() const {
-      member->owner_->Cancel(*member, absl::CancelledError("cancelled by the caller's stop token"));
+      member->owner_->Cancel(*member, detail::CancelledError("cancelled by the caller's stop token"));
     }
   };
 

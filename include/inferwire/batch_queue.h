@@ -26,6 +26,7 @@
 #include "inferwire/batch_rows.h"
 #include "inferwire/call_options.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/engine.h"
@@ -56,14 +57,14 @@ namespace detail {
 /// INVALID_ARGUMENT naming the option, what was given and what was expected.
 inline absl::Status Validate(const BatcherOptions& options) {
   if (options.max_batch < 1) {
-    return absl::InvalidArgumentError(Cat("max_batch is ", options.max_batch, "; expected at least 1"));
+    return detail::InvalidArgumentError(Cat("max_batch is ", options.max_batch, "; expected at least 1"));
   }
   if (options.max_delay < absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         Cat("max_delay is ", absl::FormatDuration(options.max_delay), "; expected 0 or more"));
   }
   if (options.max_in_flight < 0) {
-    return absl::InvalidArgumentError(Cat("max_in_flight is ", options.max_in_flight, "; expected 0 or more"));
+    return detail::InvalidArgumentError(Cat("max_in_flight is ", options.max_in_flight, "; expected 0 or more"));
   }
   return absl::OkStatus();
 }
@@ -95,8 +96,8 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
     if (!member->cancelled.ok()) {
       refusal = member->Explain(member->cancelled, CallInfo::Reason::kCancelled, now);
     } else if (!Join(std::move(key), member, request, rows, options.idempotent, now)) {
-      refusal =
-          member->Explain(absl::FailedPreconditionError("the client was shut down"), CallInfo::Reason::kPermanent, now);
+      refusal = member->Explain(detail::FailedPreconditionError("the client was shut down"),
+                                CallInfo::Reason::kPermanent, now);
     }
     member->done = !refusal.ok();
     leaving = TakeLeaving();
@@ -240,7 +241,7 @@ class BatchQueue final : public BatchOwner, public std::enable_shared_from_this<
       if (!engine_->Register(*part)) {
         member->done = true;
         member->batch = {};
-        const absl::Status why = absl::CancelledError("the client was shut down");
+        const absl::Status why = detail::CancelledError("the client was shut down");
         ended.push_back({member, member->Explain(why, CallInfo::Reason::kCancelled, now)});
         continue;
       }

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
@@ -156,9 +157,9 @@ inline absl::Status CheckRows(const InferResult& result, std::int64_t rows) {
   for (const InferOutput& output : result.outputs()) {
     const Shape& shape = output.shape();
     if (shape.rank() > 0 && shape[0] == rows) continue;
-    return absl::InternalError(Cat("output '", output.name(), "' of a batch of ", rows, " rows has the shape ",
-                                   shape.ToString(), shape.rank() == 0 ? ", which has no rows" : "", "; expected ",
-                                   rows, " as its first dimension"));
+    return detail::InternalError(Cat("output '", output.name(), "' of a batch of ", rows, " rows has the shape ",
+                                     shape.ToString(), shape.rank() == 0 ? ", which has no rows" : "", "; expected ",
+                                     rows, " as its first dimension"));
   }
   return absl::OkStatus();
 }
@@ -171,7 +172,7 @@ inline absl::StatusOr<InferResult> SplitRows(const InferResult& result, std::int
   for (const auto& [key, value] : result.parameters()) part.set_parameter(key, value);
   part.Reserve(result.outputs().size());
   for (const InferOutput& output : result.outputs()) part.AddRows(output, first, count);
-  if (!part.status().ok()) return absl::InternalError(part.status().message());
+  if (!part.status().ok()) return detail::InternalError(part.status().message());
   return part;
 }
 

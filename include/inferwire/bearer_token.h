@@ -18,6 +18,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/text.h"
@@ -78,7 +79,7 @@ class BearerToken {
     const bool valid = now < state_->token.expires && !state_->rejected;
     if (!valid && state_->fetching_thread == std::this_thread::get_id()) {
       lock.unlock();
-      waiter.OnToken(absl::UnauthenticatedError("no bearer token: the function that fetches it makes calls with it"));
+      waiter.OnToken(detail::UnauthenticatedError("no bearer token: the function that fetches it makes calls with it"));
       return false;
     }
     if (!valid) state_->waiting.emplace(&waiter, &waiter);
@@ -128,8 +129,9 @@ class BearerToken {
           taken.ok() ? detail::InvokeUser("the function of BearerToken", fetch) : taken;
       absl::Status status = fetched.status();
       if (status.ok()) status = wire::ValidateMetadata({{"authorization", fetched->value}});
-      if (status.ok() && fetched->value.empty()) status = absl::InvalidArgumentError("it is empty");
-      if (status.ok() && fetched->expires <= absl::Now()) status = absl::InvalidArgumentError("it has expired already");
+      if (status.ok() && fetched->value.empty()) status = detail::InvalidArgumentError("it is empty");
+      if (status.ok() && fetched->expires <= absl::Now())
+        status = detail::InvalidArgumentError("it has expired already");
       Waiting told;
       {
         std::lock_guard lock(mutex);
@@ -143,7 +145,7 @@ class BearerToken {
           refresh = token.expires - (std::min)(absl::Minutes(1), (token.expires - now) / 5);
         } else {
           refresh = now + absl::Seconds(1);  // while the old one is valid, not with each call
-          status = absl::UnauthenticatedError(detail::Cat("no bearer token: ", detail::ToStd(status.message())));
+          status = detail::UnauthenticatedError(detail::Cat("no bearer token: ", detail::ToStd(status.message())));
         }
         told.swap(waiting);
       }

@@ -13,6 +13,7 @@
 #include "inferwire/bearer_token.h"
 #include "inferwire/channel/channel.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/policy/hedge.h"
 #include "inferwire/policy/retry.h"
@@ -73,7 +74,7 @@ inline absl::Status ValidateLimits(const CallOptions& options) {
                 {"first_message_timeout", options.first_message_timeout}};
   for (const auto& [name, value] : limits) {
     if (value.has_value() && *value <= absl::ZeroDuration()) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           Cat(name, " is ", absl::FormatDuration(*value), "; expected a positive duration"));
     }
   }

@@ -109,7 +109,7 @@ class FutureCall final : public TypedCall<T>, public FutureState<T> {
   FutureCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec&& spec, Decoder<T> decode, bool foreign)
       : TypedCall<T>(engine, engine->AsyncLoop(), std::move(spec), decode), foreign_(foreign) {}
 
-  void CancelSource() override { this->Cancel(absl::CancelledError("cancelled by the caller")); }
+  void CancelSource() override { this->Cancel(detail::CancelledError("cancelled by the caller")); }
   Executor& executor() override { return this->engine_->executor(); }
   bool Answered() override { return this->HasAnswer(); }
   std::shared_ptr<Executor> SharedExecutor() override {

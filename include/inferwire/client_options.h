@@ -24,6 +24,7 @@
 #include "inferwire/channel/target.h"
 #include "inferwire/clock.h"
 #include "inferwire/credentials.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/executor.h"
 #include "inferwire/observe/observer.h"
@@ -99,7 +100,7 @@ namespace detail {
 
 inline absl::Status ValidateTargets(const std::vector<std::string>& targets) {
   if (targets.empty())
-    return absl::InvalidArgumentError("targets is empty; expected at least one, such as \"localhost:50051\"");
+    return detail::InvalidArgumentError("targets is empty; expected at least one, such as \"localhost:50051\"");
   for (const std::string& target : targets) {
     if (absl::Status status = channel::ValidateTarget(target); !status.ok()) return status;
   }
@@ -109,10 +110,11 @@ inline absl::Status ValidateTargets(const std::vector<std::string>& targets) {
 inline absl::Status ValidateToken(const std::optional<BearerToken>& token, const Credentials& credentials,
                                   const Metadata& metadata) {
   if (token.has_value() && wire::Has(metadata, wire::kAuthorization)) {
-    return absl::InvalidArgumentError("token: metadata beside it has an 'authorization' too; expected one of the two");
+    return detail::InvalidArgumentError(
+        "token: metadata beside it has an 'authorization' too; expected one of the two");
   }
   if (!token.has_value() || credentials.secure() || token->allows_plaintext()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
+  return detail::InvalidArgumentError(
       "token: a bearer token over plaintext can be read and used by anyone on the way; use Tls() credentials, or say "
       "BearerToken::EvenOverPlaintext()");
 }
@@ -130,14 +132,14 @@ inline absl::Status Validate(const ClientOptions& options) {
                    {"attempt_timeout", options.attempt_timeout}};
   for (const auto& [name, value] : durations) {
     if (value <= absl::ZeroDuration()) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat(name, " is ", absl::FormatDuration(value), "; expected a positive duration"));
     }
   }
   if (options.max_receive_message_bytes < 1 ||
       options.max_receive_message_bytes > (std::numeric_limits<std::int32_t>::max)()) {
-    return absl::InvalidArgumentError(detail::Cat("max_receive_message_bytes is ", options.max_receive_message_bytes,
-                                                  "; expected 1 to 2147483647, the most that gRPC can receive"));
+    return detail::InvalidArgumentError(detail::Cat("max_receive_message_bytes is ", options.max_receive_message_bytes,
+                                                    "; expected 1 to 2147483647, the most that gRPC can receive"));
   }
   if (absl::Status status = channel::Validate(options.pool); !status.ok()) return status;
   if (absl::Status status = channel::Validate(options.connection); !status.ok()) return status;

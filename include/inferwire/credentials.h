@@ -26,6 +26,7 @@
 #include <utility>
 
 #include "inferwire/detail/connectivity.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -63,16 +64,16 @@ class Credentials {
   absl::StatusOr<Built> Build() const {
     if (!tls_.has_value()) return Built{grpc::InsecureChannelCredentials(), "insecure"};
     if (tls_->certificate_chain_file.empty() != tls_->private_key_file.empty()) {
-      return absl::InvalidArgumentError(tls_->private_key_file.empty()
-                                            ? detail::Cat("TLS: certificate_chain_file '", tls_->certificate_chain_file,
-                                                          "' was given without its private_key_file")
-                                            : detail::Cat("TLS: private_key_file '", tls_->private_key_file,
-                                                          "' was given without its certificate_chain_file"));
+      return detail::InvalidArgumentError(
+          tls_->private_key_file.empty() ? detail::Cat("TLS: certificate_chain_file '", tls_->certificate_chain_file,
+                                                       "' was given without its private_key_file")
+                                         : detail::Cat("TLS: private_key_file '", tls_->private_key_file,
+                                                       "' was given without its certificate_chain_file"));
     }
     if (tls_->reload_interval < absl::Seconds(1)) {
-      return absl::InvalidArgumentError(detail::Cat("TLS: reload_interval is ",
-                                                    absl::FormatDuration(tls_->reload_interval),
-                                                    "; expected at least 1s, or absl::InfiniteDuration()"));
+      return detail::InvalidArgumentError(detail::Cat("TLS: reload_interval is ",
+                                                      absl::FormatDuration(tls_->reload_interval),
+                                                      "; expected at least 1s, or absl::InfiniteDuration()"));
     }
     grpc::SslCredentialsOptions options;
     const struct {
@@ -114,23 +115,24 @@ class Credentials {
   }
   absl::Status CheckUsable(const grpc::SslCredentialsOptions& options) const {
     if (options.pem_private_key.find("ENCRYPTED") != std::string::npos) {
-      return absl::InvalidArgumentError(detail::Cat("TLS: private_key_file '", tls_->private_key_file,
-                                                    "' is encrypted, and gRPC takes no passphrase; expected a key that "
-                                                    "is not: openssl pkey -in KEY -out PLAIN_KEY"));
+      return detail::InvalidArgumentError(
+          detail::Cat("TLS: private_key_file '", tls_->private_key_file,
+                      "' is encrypted, and gRPC takes no passphrase; expected a key that "
+                      "is not: openssl pkey -in KEY -out PLAIN_KEY"));
     }
     grpc::SslCredentialsOptions roots;
     roots.pem_root_certs = options.pem_root_certs;
     if (!roots.pem_root_certs.empty() && !UsableByGrpc(roots)) {
-      return absl::InvalidArgumentError(detail::Cat("TLS: root_certificates_file '", tls_->root_certificates_file,
-                                                    "' holds no certificate that can be read"));
+      return detail::InvalidArgumentError(detail::Cat("TLS: root_certificates_file '", tls_->root_certificates_file,
+                                                      "' holds no certificate that can be read"));
     }
     if (options.pem_private_key.empty()) return absl::OkStatus();
     grpc::SslCredentialsOptions identity = options;
     if (identity.pem_root_certs.empty()) identity.pem_root_certs = options.pem_cert_chain;  // the system's take long
     if (!UsableByGrpc(identity)) {
-      return absl::InvalidArgumentError(detail::Cat("TLS: private_key_file '", tls_->private_key_file,
-                                                    "' is not the key of certificate_chain_file '",
-                                                    tls_->certificate_chain_file, "', or one of them cannot be read"));
+      return detail::InvalidArgumentError(
+          detail::Cat("TLS: private_key_file '", tls_->private_key_file, "' is not the key of certificate_chain_file '",
+                      tls_->certificate_chain_file, "', or one of them cannot be read"));
     }
     return absl::OkStatus();
   }
@@ -167,7 +169,7 @@ class Credentials {
     // A directory opens but does not read.
     if (!file || !(text << file.rdbuf())) {
       const int error = errno;
-      return absl::NotFoundError(
+      return detail::NotFoundError(
           detail::Cat("TLS: cannot read ", field, " '", path, "'",
                       error != 0 ? detail::Cat(": ", std::strerror(error)) : ": it is empty or no file"));
     }
@@ -175,7 +177,7 @@ class Credentials {
     const std::size_t begin = contents->find(marker);
     const std::size_t body = begin + marker.size();
     if (begin == std::string::npos) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("TLS: ", field, " '", path, "' is no PEM file of its kind: it holds no line '", marker, "'"));
     }
     // What gRPC would find out with the first connection only. Keys may have headers before their base64 (RFC 1421).
@@ -184,8 +186,8 @@ class Credentials {
     constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n \t";
     if (end == std::string::npos || block.find_first_not_of("\r\n") == std::string_view::npos ||
         (block.find(':') == std::string_view::npos && block.find_first_not_of(kBase64) != std::string_view::npos)) {
-      return absl::InvalidArgumentError(detail::Cat("TLS: ", field, " '", path, "' is damaged: what follows its line '",
-                                                    marker, "' is cut off or no base64"));
+      return detail::InvalidArgumentError(detail::Cat(
+          "TLS: ", field, " '", path, "' is damaged: what follows its line '", marker, "' is cut off or no base64"));
     }
     return absl::OkStatus();
   }

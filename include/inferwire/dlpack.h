@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
@@ -152,7 +153,7 @@ inline absl::StatusOr<DLPackTensor> ToDLPack(const InferResult& result, std::str
   const auto row = std::find_if(detail::kDLPackTypes.begin(), detail::kDLPackTypes.end(),
                                 [&](const detail::DLPackRow& r) { return r.type == (*output)->datatype(); });
   if (row == detail::kDLPackTypes.end()) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("output '", name, "' is ", DataTypeName((*output)->datatype()), ", which DLPack does not have"));
   }
   auto kept = std::make_unique<Kept>(Kept{result, {(*output)->shape().begin(), (*output)->shape().end()}, {}});

@@ -19,6 +19,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
@@ -170,9 +171,9 @@ absl::StatusOr<Eigen::Map<const Eigen::Matrix<T, Rows, Cols, detail::kEigenOrder
   const Shape& shape = (*result.Find(name))->shape();
   if (shape.rank() != 2 || (Rows != Eigen::Dynamic && shape[0] != Rows) ||
       (Cols != Eigen::Dynamic && shape[1] != Cols)) {
-    return absl::InvalidArgumentError(detail::Cat("output '", name, "' has the shape ", shape.ToString(),
-                                                  "; expected a matrix of ", Shape{Rows, Cols}.ToString(),
-                                                  ", -1 being any size"));
+    return detail::InvalidArgumentError(detail::Cat("output '", name, "' has the shape ", shape.ToString(),
+                                                    "; expected a matrix of ", Shape{Rows, Cols}.ToString(),
+                                                    ", -1 being any size"));
   }
   return Eigen::Map<const Eigen::Matrix<T, Rows, Cols, detail::kEigenOrder<Rows, Cols>>>(elements->data(), shape[0],
                                                                                          shape[1]);
@@ -188,7 +189,7 @@ absl::StatusOr<Eigen::Map<const Eigen::Matrix<T, Size, 1>>> AsVector(
   const absl::StatusOr<std::span<const T>> elements = detail::EigenElements<T>(result, name);
   if (!elements.ok()) return elements.status();
   if (Size != Eigen::Dynamic && elements->size() != static_cast<std::size_t>(Size)) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("output '", name, "' has ", elements->size(), " elements; expected ", Size));
   }
   return Eigen::Map<const Eigen::Matrix<T, Size, 1>>(elements->data(), static_cast<Eigen::Index>(elements->size()));

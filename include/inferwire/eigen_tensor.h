@@ -20,6 +20,7 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/eigen.h"
 
@@ -68,7 +69,7 @@ absl::StatusOr<Eigen::TensorMap<const Eigen::Tensor<T, Rank, Eigen::RowMajor>>> 
   if (!elements.ok()) return elements.status();
   const Shape& shape = (*result.Find(name))->shape();
   if (shape.rank() != static_cast<std::size_t>(Rank)) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("output '", name, "' has the shape ", shape.ToString(), "; expected ", Rank, " dimensions"));
   }
   std::array<Eigen::Index, static_cast<std::size_t>(Rank)> dimensions;

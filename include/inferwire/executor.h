@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
@@ -170,7 +171,7 @@ inline ThreadRole& CurrentThread() {
 /// brings it.
 inline absl::Status MayBlock(std::string_view function, const ThreadRole& thread = CurrentThread()) {
   if (!thread.serves_grpc) return absl::OkStatus();
-  return absl::FailedPreconditionError(Cat(
+  return detail::FailedPreconditionError(Cat(
       function,
       " would wait for its own thread, which serves gRPC: co_await instead, use Then, or give the client an executor "
       "whose work may block"));
@@ -229,7 +230,7 @@ class Job final : public RefCounted {
  private:
   static constexpr int kDeepest = 32;
 
-  static absl::Status Lost() { return absl::InternalError("the executor lost work that it was given"); }
+  static absl::Status Lost() { return detail::InternalError("the executor lost work that it was given"); }
   void Do(absl::Status taken) {
     const Ref<Job> self(this);
     ThreadRole& thread = CurrentThread();

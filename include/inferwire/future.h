@@ -26,6 +26,7 @@
 #include <variant>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
@@ -143,7 +144,7 @@ class FutureState : public FutureSource {
     if (foreign()) return ForkedError();
     if (absl::Status may = detail::MayBlock(function, thread); !may.ok()) return may;
     if (!detail::Needs(*this, thread)) return absl::OkStatus();
-    return absl::FailedPreconditionError(
+    return detail::FailedPreconditionError(
         Cat(function,
             " in a continuation would wait for the executor that runs it, and may do so for good: co_await the future, "
             "or return it from Then"));
@@ -332,7 +333,7 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   /// one that it needs: in a continuation on the same executor, or where InlineExecutor runs it. The call is cancelled
   /// then.
   absl::StatusOr<T> Get() && {
-    if (!state_) return absl::FailedPreconditionError("the future is empty: its result was taken or moved away");
+    if (!state_) return detail::FailedPreconditionError("the future is empty: its result was taken or moved away");
     if (!state_->Ready()) {
       if (absl::Status may = state_->MayBlock("Get"); !may.ok()) {
         Drop();
@@ -364,7 +365,7 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
     std::future<absl::StatusOr<T>> out = promise->get_future();
     const detail::Ref<detail::FutureState<T>> state = std::exchange(state_, {});
     if (!state) {
-      promise->set_value(absl::FailedPreconditionError("the future is empty: its result was taken or moved away"));
+      promise->set_value(detail::FailedPreconditionError("the future is empty: its result was taken or moved away"));
     } else if (!state->OnReady([promise, state] { promise->set_value(state->Take()); }, /*in_place=*/true)) {
       promise->set_value(state->Take());
     }
@@ -629,7 +630,7 @@ class ThenState final : public FollowingState<U> {
     idle_.notify_all();
   }
   void Follow(Ref<FutureState<U>> inner) override {
-    if (!inner) return this->Set(absl::FailedPreconditionError("the continuation returned an empty future"));
+    if (!inner) return this->Set(detail::FailedPreconditionError("the continuation returned an empty future"));
     FollowingState<U>::Follow(std::move(inner));
   }
 
@@ -650,7 +651,7 @@ class AllState final : public FutureState<Out> {
   template <class T>
   void Add(Ref<FutureState<T>> source, absl::StatusOr<T>& slot) {
     if (!source) {
-      slot = absl::FailedPreconditionError("the future is empty: its result was taken or moved away");
+      slot = detail::FailedPreconditionError("the future is empty: its result was taken or moved away");
       return Arrived();
     }
     {
@@ -772,7 +773,7 @@ auto Future<T>::Then(std::shared_ptr<Executor> executor, Fn fn) && {
   using U = typename detail::Flatten<std::invoke_result_t<Fn, absl::StatusOr<T>>>::Type;
   detail::Ref<detail::FutureState<T>> upstream = std::exchange(state_, {});
   if (!upstream)
-    upstream = detail::MakeRef<detail::ReadyState<T>>(absl::FailedPreconditionError("the future is empty"));
+    upstream = detail::MakeRef<detail::ReadyState<T>>(detail::FailedPreconditionError("the future is empty"));
   return detail::ThenState<T, Fn, U>::Chain(std::move(upstream), std::move(executor), std::move(fn));
 }
 
@@ -816,11 +817,11 @@ Future<std::pair<std::size_t, absl::StatusOr<T>>> WhenAny(std::vector<Future<T>>
   std::vector<detail::Ref<detail::FutureState<T>>> sources;
   for (Future<T>& future : futures) {
     if (!future.valid())
-      return MakeReadyFuture<Winner>(absl::InvalidArgumentError("WhenAny: one of the futures is empty"));
+      return MakeReadyFuture<Winner>(detail::InvalidArgumentError("WhenAny: one of the futures is empty"));
     sources.push_back(FutureAccess::Release(std::move(future)));
   }
   if (sources.empty())
-    return MakeReadyFuture<Winner>(absl::InvalidArgumentError("WhenAny: expected at least one future"));
+    return MakeReadyFuture<Winner>(detail::InvalidArgumentError("WhenAny: expected at least one future"));
   auto state = detail::MakeRef<detail::AnyState<T>>(std::move(sources));
   state->Begin();
   return Future<Winner>(std::move(state));

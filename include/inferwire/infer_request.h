@@ -29,6 +29,7 @@
 #include <variant>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/detail/utf8.h"
 #include "inferwire/tensor.h"
@@ -57,7 +58,7 @@ concept ContiguousContainer = std::ranges::contiguous_range<const C> && requires
 /// INVALID_ARGUMENT for text that is not UTF-8, which no contract can carry. `what` has it.
 inline absl::Status CheckText(std::string_view what, std::string_view text) {
   if (IsUtf8(text)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
+  return detail::InvalidArgumentError(
       Cat(what, " '", absl::CHexEscape(ToAbsl(text)), "' is not UTF-8; other bytes travel as elements of BYTES"));
 }
 inline absl::Status CheckText(std::string_view what, const Parameters& parameters) {
@@ -66,7 +67,7 @@ inline absl::Status CheckText(std::string_view what, const Parameters& parameter
     if (absl::Status status = CheckText(Cat(whose, "the parameter"), key); !status.ok()) return status;
     const auto* const text = std::get_if<std::string>(&value);
     if (text != nullptr && !IsUtf8(*text)) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           Cat(whose, "the value of the parameter '", key, "' is not UTF-8; other bytes travel as elements of BYTES"));
     }
   }
@@ -76,12 +77,12 @@ inline absl::Status CheckText(std::string_view what, const Parameters& parameter
 /// INVALID_ARGUMENT for a placement that is nowhere, or beyond what contracts can say. `what` has it.
 inline absl::Status CheckPlacement(std::string_view what, const SharedMemoryPlacement& placement) {
   constexpr auto kMost = static_cast<std::uint64_t>((std::numeric_limits<std::int64_t>::max)());
-  if (placement.region.empty()) return absl::InvalidArgumentError(Cat(what, ": a shared-memory region has no name"));
+  if (placement.region.empty()) return detail::InvalidArgumentError(Cat(what, ": a shared-memory region has no name"));
   if (absl::Status status = CheckText(Cat(what, ": the shared-memory region"), placement.region); !status.ok()) {
     return status;
   }
   if (placement.offset <= kMost && placement.byte_size <= kMost - placement.offset) return absl::OkStatus();
-  return absl::InvalidArgumentError(
+  return detail::InvalidArgumentError(
       Cat(what, ": ", placement.byte_size, " bytes at ", placement.offset, " are beyond any shared-memory region"));
 }
 
@@ -133,7 +134,7 @@ class InferInput {
     input.datatype_ = datatype;
     const std::size_t width = ElementSize(datatype);
     if (width == 0 || bytes.size() % width != 0) {
-      input.refusal_ = absl::InvalidArgumentError(
+      input.refusal_ = detail::InvalidArgumentError(
           detail::Cat(bytes.size(), " bytes are no whole number of ", DataTypeName(datatype), " elements"));
     } else {
       input.size_ = bytes.size() / width;
@@ -148,7 +149,7 @@ class InferInput {
   static InferInput Refused(std::string name, std::string_view reason) {
     InferInput input;
     input.name_ = std::move(name);
-    input.refusal_ = absl::InvalidArgumentError(detail::ToAbsl(reason));
+    input.refusal_ = detail::InvalidArgumentError(detail::ToAbsl(reason));
     return input;
   }
 
@@ -175,23 +176,24 @@ class InferInput {
 
   /// INVALID_ARGUMENT naming the input, what was given and what was expected.
   absl::Status Validate() const {
-    if (name_.empty()) return absl::InvalidArgumentError("an input has an empty name");
+    if (name_.empty()) return detail::InvalidArgumentError("an input has an empty name");
     if (absl::Status status = detail::CheckText("the name of an input", name_); !status.ok()) return status;
     if (!parameters_.empty()) {
       absl::Status status = detail::CheckText(detail::Cat("input '", name_, "'"), parameters_);
       if (!status.ok()) return status;
     }
     if (!refusal_.ok()) {
-      return absl::InvalidArgumentError(detail::Cat("input '", name_, "': ", detail::ToStd(refusal_.message())));
+      return detail::InvalidArgumentError(detail::Cat("input '", name_, "': ", detail::ToStd(refusal_.message())));
     }
     const absl::StatusOr<std::int64_t> count = ElementCount(shape_);
     if (!count.ok()) {
-      return absl::InvalidArgumentError(detail::Cat("input '", name_, "': ", detail::ToStd(count.status().message())));
+      return detail::InvalidArgumentError(
+          detail::Cat("input '", name_, "': ", detail::ToStd(count.status().message())));
     }
     if (placement_.has_value()) return ValidatePlacement(static_cast<std::uint64_t>(*count));
     if (static_cast<std::uint64_t>(*count) != size_) {
-      return absl::InvalidArgumentError(detail::Cat("input '", name_, "': shape ", shape_.ToString(), " holds ", *count,
-                                                    " elements, but ", size_, " were given"));
+      return detail::InvalidArgumentError(detail::Cat("input '", name_, "': shape ", shape_.ToString(), " holds ",
+                                                      *count, " elements, but ", size_, " were given"));
     }
     return absl::OkStatus();
   }
@@ -206,8 +208,9 @@ class InferInput {
     if (datatype_ == DataType::kBytes ? fits >= count : fits == count && placement_->byte_size % width == 0) {
       return absl::OkStatus();
     }
-    return absl::InvalidArgumentError(detail::Cat(what, ": ", DataTypeName(datatype_), " ", shape_.ToString(),
-                                                  " does not take ", placement_->byte_size, " bytes of shared memory"));
+    return detail::InvalidArgumentError(detail::Cat(what, ": ", DataTypeName(datatype_), " ", shape_.ToString(),
+                                                    " does not take ", placement_->byte_size,
+                                                    " bytes of shared memory"));
   }
 
   InferInput() = default;
@@ -271,18 +274,18 @@ struct RequestedOutput {
 
   /// INVALID_ARGUMENT naming the output, what was given and what was expected.
   absl::Status Validate() const {
-    if (name.empty()) return absl::InvalidArgumentError("a requested output has an empty name");
+    if (name.empty()) return detail::InvalidArgumentError("a requested output has an empty name");
     if (absl::Status status = detail::CheckText("the name of a requested output", name); !status.ok()) return status;
     if (absl::Status status = detail::CheckText(detail::Cat("output '", name, "'"), parameters); !status.ok()) {
       return status;
     }
     if (classification < 0) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("output '", name, "': a classification of ", classification, "; expected 0 or more"));
     }
     if (!placement.has_value()) return absl::OkStatus();
     if (classification > 0) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("output '", name, "': a classification cannot be put into shared memory"));
     }
     return detail::CheckPlacement(detail::Cat("output '", name, "'"), *placement);
@@ -367,11 +370,11 @@ class InferRequest {
     for (const InferInput& input : inputs_) {
       if (input.name() != name) continue;
       if (input.datatype() != DataTypeOf<T>) {
-        return absl::InvalidArgumentError(detail::Cat("input '", name, "' is ", DataTypeName(input.datatype()),
-                                                      "; expected ", DataTypeName(DataTypeOf<T>)));
+        return detail::InvalidArgumentError(detail::Cat("input '", name, "' is ", DataTypeName(input.datatype()),
+                                                        "; expected ", DataTypeName(DataTypeOf<T>)));
       }
       if (input.placement().has_value()) {
-        return absl::InvalidArgumentError(
+        return detail::InvalidArgumentError(
             detail::Cat("input '", name, "' lies in the shared-memory region '", input.placement()->region, "'"));
       }
       if constexpr (std::is_same_v<T, std::string>) {
@@ -382,7 +385,7 @@ class InferRequest {
     }
     std::string names;
     for (const InferInput& input : inputs_) names += detail::Cat(names.empty() ? "'" : ", '", input.name(), "'");
-    return absl::NotFoundError(detail::Cat("no input '", name, "'; there is ", names.empty() ? "none" : names));
+    return detail::NotFoundError(detail::Cat("no input '", name, "'; there is ", names.empty() ? "none" : names));
   }
 
   template <TensorElement T>
@@ -391,28 +394,28 @@ class InferRequest {
     static_assert(
         sizeof(T) == 0,
         "inferwire: Get gives a view of the request, which ends with this expression: keep the request first");
-    return absl::InternalError("");
+    return detail::InternalError("");
   }
 
   /// INVALID_ARGUMENT for an input whose shape does not fit its elements, an empty name, one given twice, or a number
   /// that makes no sense.
   absl::Status Validate() const {
     if (priority_ < 0) {
-      return absl::InvalidArgumentError(detail::Cat("a priority of ", priority_, "; expected 0 or more"));
+      return detail::InvalidArgumentError(detail::Cat("a priority of ", priority_, "; expected 0 or more"));
     }
     if (queue_timeout_ < absl::ZeroDuration() || queue_timeout_ == absl::InfiniteDuration()) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("a queue timeout of ", absl::FormatDuration(queue_timeout_), "; expected 0 or more, and an end"));
     }
     if ((sequence_.start || sequence_.end) && !sequence_.has_id()) {
-      return absl::InvalidArgumentError("the start or end of a sequence needs its id, neither 0 nor empty");
+      return detail::InvalidArgumentError("the start or end of a sequence needs its id, neither 0 nor empty");
     }
     if (absl::Status status = ValidateText(); !status.ok()) return status;
     if (absl::Status status = ValidateOutputs(); !status.ok()) return status;
     if (absl::Status status = ValidateEach(inputs_); !status.ok()) return status;
     if (const auto twice =
             NamedTwice(inputs_, [](const InferInput& input) { return std::string_view(input.name()); })) {
-      return absl::InvalidArgumentError(detail::Cat("input '", *twice, "' was given twice"));
+      return detail::InvalidArgumentError(detail::Cat("input '", *twice, "' was given twice"));
     }
     return absl::OkStatus();
   }
@@ -446,7 +449,7 @@ class InferRequest {
     if (absl::Status status = ValidateEach(outputs_); !status.ok()) return status;
     if (const auto twice =
             NamedTwice(outputs_, [](const RequestedOutput& output) { return std::string_view(output.name); })) {
-      return absl::InvalidArgumentError(detail::Cat("output '", *twice, "' was asked for twice"));
+      return detail::InvalidArgumentError(detail::Cat("output '", *twice, "' was asked for twice"));
     }
     return absl::OkStatus();
   }

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/pieces.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/tensor.h"
@@ -155,7 +156,7 @@ class InferResult {
   /// Adds an output of any datatype but BYTES, as its elements lie in memory: little-endian, row-major.
   void AddBytes(std::string name, DataType datatype, std::string bytes, Shape shape) {
     if (datatype == DataType::kBytes) {
-      return Refuse(absl::InvalidArgumentError(
+      return Refuse(detail::InvalidArgumentError(
           detail::Cat("output '", name, "': ", bytes.size(), " bytes are no whole number of BYTES elements")));
     }
     AddRaw(std::move(name), datatype, std::move(bytes), std::move(shape));
@@ -180,13 +181,13 @@ class InferResult {
     const absl::StatusOr<std::size_t> size = width == 0 ? CountStrings(raw) : raw.size() / width;
     InferOutput output = Begin(std::move(name), datatype, std::move(shape), size.ok() ? *size : 0);
     if (!size.ok()) {
-      return Refuse(absl::InvalidArgumentError(
+      return Refuse(detail::InvalidArgumentError(
           detail::Cat("output '", output.name_, "': ", detail::ToStd(size.status().message()))));
     }
     if (width != 0 && raw.size() % width != 0) {
-      return Refuse(absl::InvalidArgumentError(detail::Cat("output '", output.name_, "': ", raw.size(),
-                                                           " bytes are no whole number of ", DataTypeName(datatype),
-                                                           " elements")));
+      return Refuse(detail::InvalidArgumentError(detail::Cat("output '", output.name_, "': ", raw.size(),
+                                                             " bytes are no whole number of ", DataTypeName(datatype),
+                                                             " elements")));
     }
     if (datatype == DataType::kBool) {
       bool legal = true;
@@ -194,8 +195,8 @@ class InferResult {
         legal = legal && std::all_of(piece.begin(), piece.end(), [](std::byte b) { return b <= std::byte{1}; });
       });
       if (!legal) {
-        return Refuse(
-            absl::InvalidArgumentError(detail::Cat("output '", output.name_, "': a BOOL element is neither 0 nor 1")));
+        return Refuse(detail::InvalidArgumentError(
+            detail::Cat("output '", output.name_, "': a BOOL element is neither 0 nor 1")));
       }
     }
     Keep(output, raw);
@@ -245,7 +246,7 @@ class InferResult {
   /// Adds an output that has no elements here.
   void AddPlaced(PlacedOutput output) {
     if (Has(output.name)) {
-      return Refuse(absl::InvalidArgumentError(detail::Cat("output '", output.name, "' was given twice")));
+      return Refuse(detail::InvalidArgumentError(detail::Cat("output '", output.name, "' was given twice")));
     }
     placed_.push_back(std::move(output));
   }
@@ -269,10 +270,10 @@ class InferResult {
     }
     for (const PlacedOutput& output : placed_) {
       if (output.name != name) continue;
-      return absl::FailedPreconditionError(
+      return detail::FailedPreconditionError(
           detail::Cat("output '", name, "' is in shared memory, where the request asked for it"));
     }
-    return absl::NotFoundError(detail::Cat("no output '", name, "'; there is ", names.empty() ? "none" : names));
+    return detail::NotFoundError(detail::Cat("no output '", name, "'; there is ", names.empty() ? "none" : names));
   }
   /// Of a result that ends with the expression: keep it first.
   absl::StatusOr<const InferOutput*> Find(std::string_view name) const&& = delete;
@@ -298,7 +299,7 @@ class InferResult {
     static_assert(sizeof(T) == 0,
                   "inferwire: Get gives a view of the result, which ends with this expression: keep the result, as "
                   "`auto result = model.Infer(...)`, then result->Get, or CopyTo memory of yours");
-    return absl::InternalError("");
+    return detail::InternalError("");
   }
 
   /// Copies the elements of an output to `to`, which must be of their number.
@@ -330,15 +331,15 @@ class InferResult {
 
   static absl::Status Expect(const InferOutput& output, DataType datatype) {
     if (output.datatype() == datatype) return absl::OkStatus();
-    return absl::InvalidArgumentError(detail::Cat("output '", output.name(), "' is ", DataTypeName(output.datatype()),
-                                                  "; expected ", DataTypeName(datatype)));
+    return detail::InvalidArgumentError(detail::Cat("output '", output.name(), "' is ", DataTypeName(output.datatype()),
+                                                    "; expected ", DataTypeName(datatype)));
   }
   static absl::Status Copy(const InferOutput& output, DataType datatype, std::span<std::byte> to) {
     if (absl::Status status = Expect(output, datatype); !status.ok()) return status;
     const std::size_t width = ElementSize(datatype);
     if (output.size() * width != to.size()) {
-      return absl::InvalidArgumentError(detail::Cat("output '", output.name(), "' has ", output.size(),
-                                                    " elements, but there is room for ", to.size() / width));
+      return detail::InvalidArgumentError(detail::Cat("output '", output.name(), "' has ", output.size(),
+                                                      " elements, but there is room for ", to.size() / width));
     }
     if (output.apart_ != nullptr) {
       output.apart_->pieces.CopyTo(to.data());
@@ -362,11 +363,11 @@ class InferResult {
     std::size_t count = 0;
     for (; raw.size() > 0; ++count) {
       std::uint32_t length = 0;
-      if (raw.size() < 4) return absl::InvalidArgumentError(detail::Cat(raw.size(), " bytes are left over"));
+      if (raw.size() < 4) return detail::InvalidArgumentError(detail::Cat(raw.size(), " bytes are left over"));
       raw.substr(0, 4).CopyTo(reinterpret_cast<std::byte*>(&length));
       raw.remove_prefix(4);
       if (length > raw.size()) {
-        return absl::InvalidArgumentError(
+        return detail::InvalidArgumentError(
             detail::Cat("an element claims ", length, " bytes where ", raw.size(), " are left"));
       }
       raw.remove_prefix(length);
@@ -391,16 +392,16 @@ class InferResult {
   void End(InferOutput output) {
     const absl::StatusOr<std::int64_t> count = ElementCount(output.shape_);
     if (!count.ok()) {
-      return Refuse(absl::InvalidArgumentError(
+      return Refuse(detail::InvalidArgumentError(
           detail::Cat("output '", output.name_, "': ", detail::ToStd(count.status().message()))));
     }
     if (static_cast<std::uint64_t>(*count) != output.size_) {
       return Refuse(
-          absl::InvalidArgumentError(detail::Cat("output '", output.name_, "': shape ", output.shape_.ToString(),
-                                                 " holds ", *count, " elements, but ", output.size_, " were given")));
+          detail::InvalidArgumentError(detail::Cat("output '", output.name_, "': shape ", output.shape_.ToString(),
+                                                   " holds ", *count, " elements, but ", output.size_, " were given")));
     }
     if (Has(output.name_)) {
-      return Refuse(absl::InvalidArgumentError(detail::Cat("output '", output.name_, "' was given twice")));
+      return Refuse(detail::InvalidArgumentError(detail::Cat("output '", output.name_, "' was given twice")));
     }
     outputs_.push_back(std::move(output));
   }

@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/gate.h"
 #include "inferwire/infer_request.h"
@@ -190,8 +191,8 @@ class CheckGate final : public engine::Gate {
  private:
   static absl::Status Explained(const absl::Status& status) {
     if (status.ok()) return status;
-    return absl::Status(status.code(),
-                        Cat(ToStd(status.message()), "; ModelOptions::check = false leaves it to the server"));
+    return detail::MakeError(status.code(),
+                             Cat(ToStd(status.message()), "; ModelOptions::check = false leaves it to the server"));
   }
 
   const std::shared_ptr<KnownModel> model_;

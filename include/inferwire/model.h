@@ -26,6 +26,7 @@
 #include "inferwire/channel/health.h"
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/gate.h"
@@ -60,14 +61,14 @@ absl::StatusOr<InferResult> DecodeAs(wire::Reply&& reply) {
 }
 inline absl::Status Keep(absl::StatusOr<InferResult> result, InferResult& out) {
   if (!result.ok()) return result.status();
-  if (!result->status().ok()) return absl::InternalError(result->status().message());
+  if (!result->status().ok()) return detail::InternalError(result->status().message());
   out = *std::move(result);
   return absl::OkStatus();
 }
 inline absl::Status RefusePlaced(const InferResult& result) {
   if (result.placed_outputs().empty()) return absl::OkStatus();
-  return absl::InternalError(Cat("the server's answer contradicts itself: output '",
-                                 result.placed_outputs().front().name, "' came without elements"));
+  return detail::InternalError(Cat("the server's answer contradicts itself: output '",
+                                   result.placed_outputs().front().name, "' came without elements"));
 }
 
 /// The neutral result. `Placed`: the request asked for outputs in shared memory.
@@ -139,7 +140,7 @@ absl::Status DecodeMetadata(wire::Reply&& reply, ModelMetadata& out) {
 template <class C>
 absl::Status DecodeKeptMetadata(wire::Reply&& reply, ModelMetadata& out) {
   constexpr std::size_t kMost = std::size_t{1} << 20;
-  if (reply.size() > kMost) return absl::ResourceExhaustedError(Cat("metadata of ", reply.size(), " bytes"));
+  if (reply.size() > kMost) return detail::ResourceExhaustedError(Cat("metadata of ", reply.size(), " bytes"));
   return DecodeMetadata<C>(std::move(reply), out);
 }
 template <class C>

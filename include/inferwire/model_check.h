@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/model_metadata.h"
@@ -60,12 +61,12 @@ inline absl::Status CheckRequest(const InferRequest& request, const ModelMetadat
     for (const InferInput& input : request.inputs()) {
       const TensorMetadata* const expected = detail::FindTensor(model.inputs, input.name());
       if (expected == nullptr) {
-        return absl::InvalidArgumentError(detail::Cat("model '", model.name, "' has no input '", input.name(),
-                                                      "'; it expects ", detail::Describe(model.inputs)));
+        return detail::InvalidArgumentError(detail::Cat("model '", model.name, "' has no input '", input.name(),
+                                                        "'; it expects ", detail::Describe(model.inputs)));
       }
       const bool said = input.datatype() == expected->datatype && detail::Fits(input.shape(), expected->shape);
       if (!said && (also_takes == nullptr || !also_takes(model, *expected, input.datatype(), input.shape().rank()))) {
-        return absl::InvalidArgumentError(detail::Cat(
+        return detail::InvalidArgumentError(detail::Cat(
             "input '", input.name(), "' is ", DataTypeName(input.datatype()), " ", input.shape().ToString(),
             "; model '", model.name, "' expects ", DataTypeName(expected->datatype), " ", expected->shape.ToString()));
       }
@@ -74,8 +75,8 @@ inline absl::Status CheckRequest(const InferRequest& request, const ModelMetadat
   if (!model.outputs.empty()) {
     for (const RequestedOutput& output : request.outputs()) {
       if (detail::FindTensor(model.outputs, output.name) != nullptr) continue;
-      return absl::InvalidArgumentError(detail::Cat("model '", model.name, "' has no output '", output.name,
-                                                    "'; it gives ", detail::Describe(model.outputs)));
+      return detail::InvalidArgumentError(detail::Cat("model '", model.name, "' has no output '", output.name,
+                                                      "'; it gives ", detail::Describe(model.outputs)));
     }
   }
   return absl::OkStatus();

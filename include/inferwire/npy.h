@@ -26,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/tensor.h"
@@ -68,20 +69,20 @@ class NpyHeaderParser {
         if (!value.ok()) return value.status();
         out.shape = *std::move(value);
       } else {
-        return absl::InvalidArgumentError(Cat("the header has the key '", *key, "' twice, or has no use for it"));
+        return detail::InvalidArgumentError(Cat("the header has the key '", *key, "' twice, or has no use for it"));
       }
       if (!Eat(',') && Peek() != '}') return Wrong("a comma or the end of the dictionary");
     }
     if (Peek() != '\0') return Wrong("nothing after the dictionary");
     if (!descr || !order || !shape) {
-      return absl::InvalidArgumentError("the header lacks one of 'descr', 'fortran_order' and 'shape'");
+      return detail::InvalidArgumentError("the header lacks one of 'descr', 'fortran_order' and 'shape'");
     }
     return out;
   }
 
  private:
   absl::Status Wrong(std::string_view expected) const {
-    return absl::InvalidArgumentError(Cat("the header has something else than ", expected, " at its byte ", at_));
+    return detail::InvalidArgumentError(Cat("the header has something else than ", expected, " at its byte ", at_));
   }
   // The next character that is no space; 0 at the end.
   char Peek() {
@@ -176,7 +177,7 @@ inline absl::StatusOr<std::vector<std::string>> NpyStrings(std::string_view data
         continue;
       }
       if (code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) {
-        return absl::InvalidArgumentError(Cat("element ", i, " has the code ", code, ", which is no character"));
+        return detail::InvalidArgumentError(Cat("element ", i, " has the code ", code, ", which is no character"));
       }
       out[i].append(std::exchange(pending, 0), '\0');
       if (code < 0x80) {
@@ -196,7 +197,7 @@ inline absl::StatusOr<std::vector<std::string>> NpyStrings(std::string_view data
 
 /// The elements that begin at `start` of `file`, as the header describes them.
 inline absl::StatusOr<InferInput> NpyElements(std::string name, std::string file, std::size_t start, NpyHeader header) {
-  const auto wrong = [](const auto&... what) { return absl::InvalidArgumentError(Cat(what...)); };
+  const auto wrong = [](const auto&... what) { return detail::InvalidArgumentError(Cat(what...)); };
   const absl::StatusOr<std::int64_t> elements = ElementCount(header.shape);
   if (!elements.ok()) return elements.status();
   const auto count = static_cast<std::uint64_t>(*elements);
@@ -266,7 +267,7 @@ concept NpyWritable = requires(const T& tensor) {
 /// name, which owns it. Strings ('S', and 'U' as UTF-8) become BYTES without the zeros that pad them. INVALID_ARGUMENT
 /// naming what is wrong. Takes no more memory than the file, for strings one object of std::string each beside it.
 inline absl::StatusOr<InferInput> ParseNpy(std::string name, std::string file) {
-  const auto wrong = [](const auto&... what) { return absl::InvalidArgumentError(detail::Cat(what...)); };
+  const auto wrong = [](const auto&... what) { return detail::InvalidArgumentError(detail::Cat(what...)); };
   if (!std::string_view(file).starts_with(detail::kNpyMagic) || file.size() < 10) {
     return wrong("the ", file.size(), " bytes are no .npy file: they do not begin with \\x93NUMPY and a version");
   }
@@ -302,7 +303,7 @@ inline absl::StatusOr<InferInput> ReadNpy(std::string name, const std::string& p
   while (const std::size_t got = std::fread(piece.data(), 1, piece.size(), in.get())) file.append(piece.data(), got);
   if (std::ferror(in.get()) != 0) return absl::ErrnoToStatus(errno, detail::Cat("cannot read ", path));
   absl::StatusOr<InferInput> out = ParseNpy(std::move(name), std::move(file));
-  if (!out.ok()) return absl::InvalidArgumentError(detail::Cat(path, ": ", detail::ToStd(out.status().message())));
+  if (!out.ok()) return detail::InvalidArgumentError(detail::Cat(path, ": ", detail::ToStd(out.status().message())));
   return out;
 }
 
@@ -315,19 +316,19 @@ absl::StatusOr<std::string> FormatNpy(const T& tensor) {
   if (tensor.datatype() == DataType::kBytes) {
     for (const auto& element : tensor.strings()) {
       if (!element.empty() && element.back() == '\0') {
-        return absl::InvalidArgumentError("a string ends in a zero byte, which a .npy file cannot tell from padding");
+        return detail::InvalidArgumentError("a string ends in a zero byte, which a .npy file cannot tell from padding");
       }
       width = (std::max)(width, element.size());
     }
     if (!tensor.strings().empty() && width > std::string().max_size() / 2 / tensor.strings().size()) {
-      return absl::InvalidArgumentError(detail::Cat("strings of a width of ", width, " do not fit in memory"));
+      return detail::InvalidArgumentError(detail::Cat("strings of a width of ", width, " do not fit in memory"));
     }
     descr = detail::Cat("|S", width);
   } else {
     const auto row = std::find_if(detail::kNpyTypes.begin(), detail::kNpyTypes.end(),
                                   [&](const detail::NpyRow& r) { return r.type == tensor.datatype(); });
     if (row == detail::kNpyTypes.end()) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("NumPy has no ", DataTypeName(tensor.datatype()), "; convert the elements to FP32"));
     }
     descr = row->descr;
@@ -338,7 +339,7 @@ absl::StatusOr<std::string> FormatNpy(const T& tensor) {
   header.append(63 - (10 + header.size()) % 64, ' ');
   header += '\n';
   if (header.size() > 0xffff) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("a shape of ", tensor.shape().rank(), " dimensions does not fit in a .npy header"));
   }
   std::string out(detail::kNpyMagic);

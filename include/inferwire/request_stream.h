@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/stop.h"
 #include "inferwire/engine/stream.h"
@@ -45,7 +46,7 @@ class WriteAwaiter {
   absl::Status await_resume() {
     on_stop_.Disarm();
     if (!payload_.ok()) return payload_.status();
-    if (!call_) return absl::FailedPreconditionError("the stream was moved away");
+    if (!call_) return detail::FailedPreconditionError("the stream was moved away");
     if (std::exchange(suspended_, false)) state_ = call_->TryWrite(*payload_);
     return state_ == State::kTaken ? absl::OkStatus() : call_->WriteError();
   }
@@ -62,7 +63,7 @@ class WriteAwaiter {
 /// The writing half, for RequestStream and Session alike.
 template <class Request>
 absl::Status WriteMessage(const Ref<engine::StreamCall>& call, const Request& request) {
-  if (!call) return absl::FailedPreconditionError("the stream was moved away");
+  if (!call) return detail::FailedPreconditionError("the stream was moved away");
   absl::StatusOr<wire::Payload> payload = wire::Encode(request);
   if (!payload.ok()) return payload.status();
   return call->Write(*std::move(payload));
@@ -98,13 +99,13 @@ class [[nodiscard("dropping a stream cancels its call")]] RequestStream {
 
   /// Half-closes, waits for the end, and gives the server's response or its status. Once.
   absl::StatusOr<Response> Finish() {
-    if (!call_) return absl::FailedPreconditionError("the stream was finished or moved away");
+    if (!call_) return detail::FailedPreconditionError("the stream was finished or moved away");
     const detail::Ref<engine::StreamCall> call = std::exchange(call_, {});
     call->WritesDone().IgnoreError();  // the end tells more
     wire::Reply reply;
     const bool received = call->Read(&reply);
     if (wire::Reply second; received && call->Read(&second)) {
-      call->Fail(absl::InternalError("the server sent more than one response to a client-streaming call"));
+      call->Fail(detail::InternalError("the server sent more than one response to a client-streaming call"));
     }
     if (absl::Status status = call->status(); !status.ok()) return status;
     absl::StatusOr<Response> response{Response()};
@@ -114,16 +115,16 @@ class [[nodiscard("dropping a stream cancels its call")]] RequestStream {
 
   /// OK while the call runs; the final status once it ended.
   [[nodiscard]] absl::Status status() const {
-    return call_ ? call_->status() : absl::FailedPreconditionError("the stream was finished or moved away");
+    return call_ ? call_->status() : detail::FailedPreconditionError("the stream was finished or moved away");
   }
   /// Ends the call with CANCELLED unless it has ended.
   void Cancel() {
-    if (call_) call_->Cancel(absl::CancelledError("cancelled by the caller"));
+    if (call_) call_->Cancel(detail::CancelledError("cancelled by the caller"));
   }
 
  private:
   void Drop() {
-    if (call_) call_->Cancel(absl::CancelledError("the stream was dropped"));
+    if (call_) call_->Cancel(detail::CancelledError("the stream was dropped"));
   }
 
   detail::Ref<engine::StreamCall> call_;

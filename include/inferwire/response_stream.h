@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/stop.h"
 #include "inferwire/engine/stream.h"
@@ -32,7 +33,7 @@ using Decoder = absl::Status (*)(wire::Reply&&, T&);
 /// A stream's wait heeds the stop token of the coroutine that waits.
 struct CancelStream {
   engine::StreamCall* call;
-  void operator()() const { call->Cancel(absl::CancelledError("cancelled with the task that used it")); }
+  void operator()() const { call->Cancel(detail::CancelledError("cancelled with the task that used it")); }
 };
 
 }  // namespace detail
@@ -134,14 +135,14 @@ class MessageRange {
   const detail::Ref<engine::StreamCall>& call() const { return call_; }
   /// Ends the call with CANCELLED unless it has ended.
   void CancelCall(const char* why) {
-    if (call_) call_->Cancel(absl::CancelledError(why));
+    if (call_) call_->Cancel(detail::CancelledError(why));
   }
   /// The same, when its owner goes: nothing of the owner's runs afterwards.
   void DropCall(const char* why) {
     if (call_) call_->Drop(why);
   }
   absl::Status CallStatus() const {
-    return call_ ? call_->status() : absl::FailedPreconditionError("the stream was moved away");
+    return call_ ? call_->status() : detail::FailedPreconditionError("the stream was moved away");
   }
 
  private:

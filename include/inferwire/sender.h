@@ -13,6 +13,7 @@
 #include <stdexec/execution.hpp>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/future.h"
 
@@ -42,7 +43,7 @@ class FutureSender {
       state_ = FutureAccess::Release(std::move(future_));
       if (!state_) {
         return stdexec::set_value(std::move(receiver_),
-                                  absl::StatusOr<T>(absl::FailedPreconditionError("the future is empty")));
+                                  absl::StatusOr<T>(detail::FailedPreconditionError("the future is empty")));
       }
       stop_.emplace(stdexec::get_stop_token(stdexec::get_env(receiver_)), OnStop{state_.get()});
       // Once it is registered, the end may come on another thread, and this be gone.

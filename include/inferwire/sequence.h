@@ -16,6 +16,7 @@
 
 #include "inferwire/call_options.h"
 #include "inferwire/contract/contract.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/future.h"
@@ -104,10 +105,10 @@ class [[nodiscard]] Sequence {
 
   absl::Status MayGo(State state, const CallOptions& options) const {
     if (!SequenceStep{id_}.has_id()) {
-      return absl::InvalidArgumentError("a sequence's id is 0 or empty, which means that there is none");
+      return detail::InvalidArgumentError("a sequence's id is 0 or empty, which means that there is none");
     }
     if (detail::HasOwnHeaders(options)) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           "a step of a sequence has no headers of its own: metadata, token, compression and parent are the client's");
     }
     if (absl::Status status = detail::ValidateLimits(options); !status.ok()) return status;
@@ -116,17 +117,17 @@ class [[nodiscard]] Sequence {
       case State::kIdle:
         return absl::OkStatus();
       case State::kBusy:
-        return absl::FailedPreconditionError(
+        return detail::FailedPreconditionError(
             detail::Cat("sequence ", Name(), ": the step before has no answer yet, and steps go one at a time"));
       case State::kBroken:
-        return absl::FailedPreconditionError(
+        return detail::FailedPreconditionError(
             detail::Cat("sequence ", Name(),
                         ": a step has failed or was dropped, and what the server remembers is "
                         "unknown; begin a new sequence"));
       case State::kEnded:
         break;
     }
-    return absl::FailedPreconditionError(detail::Cat("sequence ", Name(), " has ended"));
+    return detail::FailedPreconditionError(detail::Cat("sequence ", Name(), " has ended"));
   }
   std::string Name() const {
     const auto* const number = std::get_if<std::int64_t>(&id_);

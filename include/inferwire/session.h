@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/stream.h"
 #include "inferwire/request_stream.h"
@@ -41,7 +42,7 @@ class [[nodiscard("dropping a session cancels its call")]] Session : private Mes
   auto AsyncWrite(const Request& request) { return detail::AsyncWriteMessage(this->call(), request); }
   /// Half-closes once what was written is sent: the server sees the end of the requests. Reads go on.
   absl::Status WritesDone() {
-    return this->call() ? this->call()->WritesDone() : absl::FailedPreconditionError("the session was moved away");
+    return this->call() ? this->call()->WritesDone() : detail::FailedPreconditionError("the session was moved away");
   }
 
   /// Waits for the next response; none at the end.
@@ -57,7 +58,7 @@ class [[nodiscard("dropping a session cancels its call")]] Session : private Mes
 
   /// Half-closes, discards what was not read, waits for the server's end, and gives its status.
   absl::Status Finish() {
-    return this->call() ? this->call()->Drain() : absl::FailedPreconditionError("the session was moved away");
+    return this->call() ? this->call()->Drain() : detail::FailedPreconditionError("the session was moved away");
   }
   /// OK while the call runs; the final status once it ended.
   [[nodiscard]] absl::Status status() const { return this->CallStatus(); }

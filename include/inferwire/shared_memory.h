@@ -35,6 +35,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
@@ -105,16 +106,16 @@ inline absl::StatusOr<std::uint64_t> PlacedCount(const InferResult& result, std:
   for (const PlacedOutput& placed : result.placed_outputs()) {
     if (placed.name != output) continue;
     if (placed.datatype != datatype) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           Cat("output '", output, "' is ", DataTypeName(placed.datatype), "; expected ", DataTypeName(datatype)));
     }
     const absl::StatusOr<std::int64_t> count = ElementCount(placed.shape);
-    if (!count.ok()) return absl::InternalError(count.status().message());
+    if (!count.ok()) return detail::InternalError(count.status().message());
     return static_cast<std::uint64_t>(*count);
   }
   const auto found = result.Find(output);
   if (!found.ok()) return found.status();
-  return absl::InvalidArgumentError(Cat("output '", output, "' came with the answer, not in shared memory"));
+  return detail::InvalidArgumentError(Cat("output '", output, "' came with the answer, not in shared memory"));
 }
 
 }  // namespace detail
@@ -141,8 +142,9 @@ class SharedTensor {
     const absl::StatusOr<std::uint64_t> count = detail::PlacedCount(result, output, DataTypeOf<T>);
     if (!count.ok()) return count.status();
     if (*count > elements_.size()) {
-      return absl::InternalError(detail::Cat("output '", output, "' has ", *count, " elements, but there is room for ",
-                                             elements_.size(), " in shared memory"));
+      return detail::InternalError(detail::Cat("output '", output, "' has ", *count,
+                                               " elements, but there is room for ", elements_.size(),
+                                               " in shared memory"));
     }
     return std::span<const T>(elements_).first(static_cast<std::size_t>(*count));
   }
@@ -158,8 +160,8 @@ class SharedTensor {
       std::uint32_t length = 0;
       if (rest.size() >= 4) std::memcpy(&length, rest.data(), 4);
       if (rest.size() < 4 || length > rest.size() - 4) {
-        return absl::InternalError(detail::Cat("output '", output, "': ", *count, " elements of BYTES do not fit in ",
-                                               elements_.size(), " bytes of shared memory"));
+        return detail::InternalError(detail::Cat("output '", output, "': ", *count, " elements of BYTES do not fit in ",
+                                                 elements_.size(), " bytes of shared memory"));
       }
       strings.push_back(rest.substr(4, length));
       rest.remove_prefix(4 + std::size_t{length});
@@ -267,9 +269,9 @@ class SharedMemoryRegion {
     const std::size_t from = (used_ + kAlignment - 1) / kAlignment * kAlignment;  // used_ is at most the size
     const std::size_t left = from < size() ? size() - from : 0;
     if (count > left / sizeof(T)) {
-      return absl::ResourceExhaustedError(detail::Cat("the shared-memory region '", name_, "' has ", left, " of ",
-                                                      size(), " bytes left, too few for ", count, " elements of ",
-                                                      sizeof(T)));
+      return detail::ResourceExhaustedError(detail::Cat("the shared-memory region '", name_, "' has ", left, " of ",
+                                                        size(), " bytes left, too few for ", count, " elements of ",
+                                                        sizeof(T)));
     }
     used_ = from + count * sizeof(T);
     auto* const elements = reinterpret_cast<T*>(bytes().data() + from);
@@ -281,8 +283,8 @@ class SharedMemoryRegion {
     std::size_t size = 0;
     for (const std::string& element : strings) {
       if (element.size() > (std::numeric_limits<std::uint32_t>::max)()) {
-        return absl::InvalidArgumentError(detail::Cat("input '", name, "': an element of ", element.size(),
-                                                      " bytes; a BYTES element has at most 4294967295"));
+        return detail::InvalidArgumentError(detail::Cat("input '", name, "': an element of ", element.size(),
+                                                        " bytes; a BYTES element has at most 4294967295"));
       }
       size += 4 + element.size();
     }
@@ -311,12 +313,12 @@ class SharedMemoryRegion {
   static absl::Status Check(const std::string& name, std::size_t bytes) {
     if (name.empty() || name.size() > 250 || name.find('/') != std::string::npos ||
         name.find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("'", name, "' names no shared-memory region; expected 1 to 250 bytes without a slash"));
     }
     constexpr auto kMost = static_cast<std::uint64_t>((std::numeric_limits<off_t>::max)());
     if (bytes > 0 && bytes <= kMost) return absl::OkStatus();
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("the shared-memory region '", name, "' of ", bytes, " bytes; expected 1 to ", kMost));
   }
 
@@ -334,7 +336,7 @@ class SharedMemoryRegion {
   }
 
   static absl::Status InUse(const std::string& name) {
-    return absl::AlreadyExistsError(
+    return detail::AlreadyExistsError(
         detail::Cat("the shared-memory region '", name, "' belongs to a process that runs, and is not replaced"));
   }
   static absl::Status Failed(std::string_view what, const std::string& name, std::size_t bytes, int error) {
@@ -342,24 +344,24 @@ class SharedMemoryRegion {
                                          " bytes: ", std::strerror(error));
     switch (error) {
       case EEXIST:
-        return absl::AlreadyExistsError(
+        return detail::AlreadyExistsError(
             detail::Cat(text,
                         ". Another process has it, or left it behind when it crashed: "
                         "SharedMemoryOptions::replace_abandoned = true replaces it in that case"));
       case EACCES:
       case EPERM:
-        return absl::PermissionDeniedError(text);
+        return detail::PermissionDeniedError(text);
       case EINVAL:
       case ENAMETOOLONG:
-        return absl::InvalidArgumentError(text);
+        return detail::InvalidArgumentError(text);
       case ENOSPC:
       case ENOMEM:
       case EFBIG:
       case EMFILE:
       case ENFILE:
-        return absl::ResourceExhaustedError(text);
+        return detail::ResourceExhaustedError(text);
       default:
-        return absl::InternalError(text);
+        return detail::InternalError(text);
     }
   }
 

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/fixed_string.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/model_metadata.h"
@@ -111,7 +112,7 @@ absl::StatusOr<Shape> ShapeFor(std::size_t size) {
     const absl::StatusOr<std::int64_t> fixed = ElementCount(Shape(dimensions));
     if (!fixed.ok()) return fixed.status();
     if (*fixed == 0 || size % static_cast<std::uint64_t>(*fixed) != 0) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           Cat(size, " elements do not fill ", Shape(Tensor::kDimensions).ToString(), " of the signature"));
     }
     *open = static_cast<std::int64_t>(size / static_cast<std::uint64_t>(*fixed));
@@ -132,14 +133,14 @@ inline absl::Status CheckSignature(const ModelMetadata& model, std::span<const T
       if (found == has.end()) {
         std::string there;
         for (const TensorMetadata& other : has) there += Cat(there.empty() ? "" : ", ", ToString(other));
-        return absl::FailedPreconditionError(Cat("model '", model.name, "' has no ", kind, " '", tensor.name,
-                                                 "'; it has ", there.empty() ? "none" : there));
+        return detail::FailedPreconditionError(Cat("model '", model.name, "' has no ", kind, " '", tensor.name,
+                                                   "'; it has ", there.empty() ? "none" : there));
       }
       const std::span<const std::int64_t> dimensions(found->shape.begin(), found->shape.rank());
       const bool said = found->datatype == tensor.datatype && fits(tensor.dimensions, dimensions);
       if (!said && (also == nullptr || !also(model, *found, tensor.datatype, tensor.dimensions.size()))) {
-        return absl::FailedPreconditionError(Cat("model '", model.name, "' has the ", kind, " ", ToString(*found),
-                                                 ", but the signature says ", tensor.ToString()));
+        return detail::FailedPreconditionError(Cat("model '", model.name, "' has the ", kind, " ", ToString(*found),
+                                                   ", but the signature says ", tensor.ToString()));
       }
     }
     return absl::OkStatus();
@@ -154,9 +155,9 @@ inline absl::Status CheckSignature(const ModelMetadata& model, std::span<const T
   if (optional_inputs) return absl::OkStatus();
   for (const TensorMetadata& input : model.inputs) {
     if (std::none_of(inputs.begin(), inputs.end(), [&](const auto& t) { return t.name == input.name; })) {
-      return absl::FailedPreconditionError(Cat("model '", model.name, "' takes the input ", ToString(input),
-                                               ", which the signature lacks; if it is optional, say "
-                                               "BindOptions::optional_inputs"));
+      return detail::FailedPreconditionError(Cat("model '", model.name, "' takes the input ", ToString(input),
+                                                 ", which the signature lacks; if it is optional, say "
+                                                 "BindOptions::optional_inputs"));
     }
   }
   return absl::OkStatus();

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/executor.h"
@@ -40,7 +41,7 @@ class TaskState final : public FutureState<typename Flatten<T>::Type>, public Ro
         return self->Ended();
       }
       if (self->stop_.stop_requested()) {
-        self->error_ = absl::CancelledError("the task was cancelled before it began");
+        self->error_ = detail::CancelledError("the task was cancelled before it began");
         return self->Ended();
       }
       self->root_->Start(*self, self->stop_.get_token());
@@ -87,7 +88,7 @@ Future<typename detail::Flatten<T>::Type> Start(Task<T> task,
                                                 std::shared_ptr<Executor> executor = ThreadPool::Shared()) {
   static_assert(!detail::kIsFuture<T>, "inferwire: a task that gives a future cannot be started; co_await the future");
   using U = typename detail::Flatten<T>::Type;
-  if (executor == nullptr) return MakeReadyFuture<U>(absl::InvalidArgumentError("Start: the executor is null"));
+  if (executor == nullptr) return MakeReadyFuture<U>(detail::InvalidArgumentError("Start: the executor is null"));
   auto state = detail::MakeRef<detail::TaskState<T>>(std::move(task), std::move(executor));
   state->Start();
   return Future<U>(std::move(state));

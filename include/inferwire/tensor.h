@@ -26,6 +26,7 @@
 #include <variant>
 #include <vector>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -94,7 +95,7 @@ inline absl::StatusOr<DataType> ParseDataType(std::string_view name) {
   }
   std::string known;
   for (const detail::DataTypeRow& row : detail::kDataTypes) known += detail::Cat(known.empty() ? "" : ", ", row.name);
-  return absl::InvalidArgumentError(detail::Cat("unknown datatype '", name, "'; expected one of ", known));
+  return detail::InvalidArgumentError(detail::Cat("unknown datatype '", name, "'; expected one of ", known));
 }
 
 /// IEEE 754 binary16: 5 bits of exponent, 10 of fraction. Holds and converts; computing is float's business.
@@ -284,7 +285,7 @@ inline absl::StatusOr<std::int64_t> ElementCount(const Shape& shape) {
   bool zero = false;
   for (const std::int64_t dimension : shape) {
     if (dimension < 0) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("shape ", shape.ToString(), " has the negative dimension ", dimension));
     }
     zero = zero || dimension == 0;
@@ -296,7 +297,7 @@ inline absl::StatusOr<std::int64_t> ElementCount(const Shape& shape) {
   }
   if (zero) return 0;
   if (overflow)
-    return absl::InvalidArgumentError(detail::Cat("shape ", shape.ToString(), " has more than 2^63 - 1 elements"));
+    return detail::InvalidArgumentError(detail::Cat("shape ", shape.ToString(), " has more than 2^63 - 1 elements"));
   return count;
 }
 

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
@@ -98,7 +99,7 @@ inline absl::StatusOr<at::Tensor> ToTorch(const InferResult& result, std::string
         const_cast<std::byte*>((*output)->bytes().data()), at::IntArrayRef(shape.begin(), shape.rank()),
         [kept = result](void*) {}, at::TensorOptions(row.scalar));
   }
-  return absl::InvalidArgumentError(
+  return detail::InvalidArgumentError(
       detail::Cat("output '", name, "' is ", DataTypeName((*output)->datatype()), ", which Torch does not have"));
 }
 

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "inferwire/call_options.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/future.h"
 #include "inferwire/inference.h"
@@ -324,15 +325,15 @@ class TypedModel<C, Outputs<Outs...>, Inputs<Ins...>> {
       const detail::TensorSignature& wanted = Outputs<Outs...>::kTensors[i];
       const absl::StatusOr<const InferOutput*> output = kept->Find(wanted.name);
       if (!output.ok()) {
-        return absl::FailedPreconditionError(
+        return detail::FailedPreconditionError(
             detail::Cat("model '", model, "' gave ", detail::ToStd(output.status().message())));
       }
       const Shape& shape = (*output)->shape();
       if ((*output)->datatype() != wanted.datatype ||
           !detail::FitsDimensions({shape.begin(), shape.rank()}, wanted.dimensions)) {
-        return absl::FailedPreconditionError(detail::Cat("model '", model, "' gave the output '", wanted.name, "' ",
-                                                         DataTypeName((*output)->datatype()), " ", shape.ToString(),
-                                                         ", but the signature says ", wanted.ToString()));
+        return detail::FailedPreconditionError(detail::Cat("model '", model, "' gave the output '", wanted.name, "' ",
+                                                           DataTypeName((*output)->datatype()), " ", shape.ToString(),
+                                                           ", but the signature says ", wanted.ToString()));
       }
       outputs[i] = *output;
     }

@@ -112,8 +112,8 @@ inline absl::Status ValidateServiceConfig(const std::string& json) {
       {"retryThrottling", "ClientOptions::retry_budget"}};
   for (const auto& [key, option] : kOurs) {
     if (json.find(detail::Cat("\"", key, "\"")) != std::string::npos) {
-      return absl::InvalidArgumentError(detail::Cat("connection.service_config has a ", key,
-                                                    ", which has no effect here; expected ", option, " in its place"));
+      return detail::InvalidArgumentError(detail::Cat(
+          "connection.service_config has a ", key, ", which has no effect here; expected ", option, " in its place"));
     }
   }
   return absl::OkStatus();
@@ -132,37 +132,37 @@ inline absl::Status Validate(const ConnectionOptions& options) {
                    {"max_reconnect_backoff", options.max_reconnect_backoff, absl::Milliseconds(100)}};
   for (const auto& [name, value, least] : durations) {
     if (value < least) {
-      return absl::InvalidArgumentError(detail::Cat("connection.", name, " is ", absl::FormatDuration(value),
-                                                    "; expected at least ", absl::FormatDuration(least)));
+      return detail::InvalidArgumentError(detail::Cat("connection.", name, " is ", absl::FormatDuration(value),
+                                                      "; expected at least ", absl::FormatDuration(least)));
     }
   }
   for (const char c : options.user_agent) {
     if (c < 0x20 || c > 0x7e) {
-      return absl::InvalidArgumentError("connection.user_agent holds a character outside printable ASCII");
+      return detail::InvalidArgumentError("connection.user_agent holds a character outside printable ASCII");
     }
   }
   for (const char c : options.authority) {
     if (c <= 0x20 || c > 0x7e || c == '/' || c == '@') {
-      return absl::InvalidArgumentError(detail::Cat("connection.authority is '",
-                                                    absl::CHexEscape(detail::ToAbsl(options.authority)),
-                                                    "'; expected a host, or host:port"));
+      return detail::InvalidArgumentError(detail::Cat("connection.authority is '",
+                                                      absl::CHexEscape(detail::ToAbsl(options.authority)),
+                                                      "'; expected a host, or host:port"));
     }
   }
   if (!options.service_config.empty() && !UnderstandsServiceConfig(options.service_config)) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         "connection.service_config is not understood by gRPC; expected JSON such as "
         R"({"loadBalancingConfig": [{"round_robin": {}}]})");
   }
   if (absl::Status status = ValidateServiceConfig(options.service_config); !status.ok()) return status;
   if (options.max_send_message_bytes < 1 ||
       options.max_send_message_bytes > (std::numeric_limits<std::int32_t>::max)()) {
-    return absl::InvalidArgumentError(detail::Cat("connection.max_send_message_bytes is ",
-                                                  options.max_send_message_bytes, "; expected 1 to 2147483647"));
+    return detail::InvalidArgumentError(detail::Cat("connection.max_send_message_bytes is ",
+                                                    options.max_send_message_bytes, "; expected 1 to 2147483647"));
   }
   if (options.receive_window_bytes != 0 &&
       (options.receive_window_bytes < 64 << 10 || options.receive_window_bytes > 1 << 30)) {
-    return absl::InvalidArgumentError(detail::Cat("connection.receive_window_bytes is ", options.receive_window_bytes,
-                                                  "; expected 0, or 65536 to 1073741824"));
+    return detail::InvalidArgumentError(detail::Cat("connection.receive_window_bytes is ", options.receive_window_bytes,
+                                                    "; expected 0, or 65536 to 1073741824"));
   }
   return absl::OkStatus();
 }

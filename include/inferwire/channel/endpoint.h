@@ -25,6 +25,7 @@
 #include "inferwire/channel/load.h"
 #include "inferwire/clock.h"
 #include "inferwire/credentials.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 
@@ -45,16 +46,16 @@ namespace channel {
 /// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
 inline absl::Status Validate(const PoolPolicy& policy) {
   if (policy.min_channels < 1 || policy.max_channels < policy.min_channels || policy.max_channels > 64) {
-    return absl::InvalidArgumentError(detail::Cat("pool.min_channels is ", policy.min_channels, " and max_channels ",
-                                                  policy.max_channels,
-                                                  "; expected 1 to 64, and max_channels no less than min_channels"));
+    return detail::InvalidArgumentError(detail::Cat("pool.min_channels is ", policy.min_channels, " and max_channels ",
+                                                    policy.max_channels,
+                                                    "; expected 1 to 64, and max_channels no less than min_channels"));
   }
   if (policy.max_streams_per_channel < 1) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("pool.max_streams_per_channel is ", policy.max_streams_per_channel, "; expected at least 1"));
   }
   if (policy.idle_timeout < absl::Seconds(1)) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("pool.idle_timeout is ", absl::FormatDuration(policy.idle_timeout), "; expected at least 1s"));
   }
   return absl::OkStatus();

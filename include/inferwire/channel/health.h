@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/detail/utf8.h"
 #include "inferwire/wire/message.h"
@@ -49,22 +50,22 @@ namespace channel {
 
 inline absl::Status Validate(const HealthPolicy& policy) {
   if (policy.interval < absl::Milliseconds(10) || policy.timeout <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(detail::Cat("health.interval is ", absl::FormatDuration(policy.interval),
-                                                  " and timeout ", absl::FormatDuration(policy.timeout),
-                                                  "; expected at least 10ms, and a positive duration"));
+    return detail::InvalidArgumentError(detail::Cat("health.interval is ", absl::FormatDuration(policy.interval),
+                                                    " and timeout ", absl::FormatDuration(policy.timeout),
+                                                    "; expected at least 10ms, and a positive duration"));
   }
   if (policy.check_service.has_value() && policy.readiness.has_value()) {
-    return absl::InvalidArgumentError("health has a check_service and a readiness; expected one of them");
+    return detail::InvalidArgumentError("health has a check_service and a readiness; expected one of them");
   }
   if (policy.readiness.has_value() && (policy.readiness->ready == nullptr || policy.readiness->path == nullptr)) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         "health.readiness lacks a path or a function; expected ServerReady or ModelReady");
   }
   if (policy.check_service.has_value() && !detail::IsUtf8(*policy.check_service)) {
-    return absl::InvalidArgumentError("health.check_service is not UTF-8; expected the name of a service");
+    return detail::InvalidArgumentError("health.check_service is not UTF-8; expected the name of a service");
   }
   if (policy.check_service.has_value() && policy.check_service->size() > 4096) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("health.check_service has ", policy.check_service->size(), " characters; expected at most 4096"));
   }
   return absl::OkStatus();

@@ -13,6 +13,7 @@
 #include <mutex>
 
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -42,24 +43,24 @@ namespace channel {
 /// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
 inline absl::Status Validate(const OutlierPolicy& policy) {
   if (policy.consecutive_failures < 0 || policy.min_calls < 1) {
-    return absl::InvalidArgumentError(detail::Cat("outliers.consecutive_failures is ", policy.consecutive_failures,
-                                                  " and min_calls ", policy.min_calls,
-                                                  "; expected 0 or more, and 1 or more"));
+    return detail::InvalidArgumentError(detail::Cat("outliers.consecutive_failures is ", policy.consecutive_failures,
+                                                    " and min_calls ", policy.min_calls,
+                                                    "; expected 0 or more, and 1 or more"));
   }
   if (policy.slow_start < absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(detail::Cat("outliers.slow_start is ", absl::FormatDuration(policy.slow_start),
-                                                  "; expected no negative duration"));
+    return detail::InvalidArgumentError(detail::Cat("outliers.slow_start is ", absl::FormatDuration(policy.slow_start),
+                                                    "; expected no negative duration"));
   }
   if (policy.ejection <= absl::ZeroDuration() || policy.window <= absl::ZeroDuration() ||
       policy.max_ejection < policy.ejection) {
-    return absl::InvalidArgumentError(detail::Cat(
+    return detail::InvalidArgumentError(detail::Cat(
         "outliers.ejection is ", absl::FormatDuration(policy.ejection), ", window ",
         absl::FormatDuration(policy.window), " and max_ejection ", absl::FormatDuration(policy.max_ejection),
         "; expected positive durations, and max_ejection no shorter than ejection"));
   }
   for (const double share : {policy.failure_rate, policy.max_ejected, policy.panic_threshold}) {
     if (!(share >= 0 && share <= 1)) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("outliers.failure_rate, max_ejected or panic_threshold is ", share, "; expected 0 to 1"));
     }
   }

@@ -19,6 +19,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -218,7 +219,7 @@ class TargetSyntax {
 inline absl::Status ValidateTarget(std::string_view target) {
   const std::string fault = TargetSyntax::Fault(target);
   if (fault.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
+  return detail::InvalidArgumentError(
       detail::Cat("target '", absl::CHexEscape(detail::ToAbsl(target)), "' ", fault,
                   "; expected host:port, or one of gRPC's schemes such as dns:///host:port, unix:path"));
 }

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
@@ -92,7 +93,7 @@ inline constexpr bool kBuiltIn = false;
 /// a request has beside them. Version, id and outputs by name are left to the contract.
 inline absl::Status CarriesOnlyTensors(const InferRequest& request, std::string_view contract) {
   const auto cannot = [&](std::string_view what) {
-    return absl::InvalidArgumentError(detail::Cat(contract, " cannot carry ", what));
+    return detail::InvalidArgumentError(detail::Cat(contract, " cannot carry ", what));
   };
   if (!request.parameters().empty()) {
     return cannot(detail::Cat("parameters, but '", request.parameters().begin()->first, "' was given"));

@@ -21,6 +21,7 @@
 #include "inferwire/contract/open_inference_mlserver.grpc.pb.h"
 #include "inferwire/contract/open_inference_parameters.h"
 #include "inferwire/contract/open_inference_typed.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/tensor.h"
@@ -66,8 +67,9 @@ struct OpenInferenceDialect : OpenInferenceAdmin {
     return OpenInferenceParameters::RefuseDoubles(request, NoDoubles.view());
   }
   static absl::Status Speaks(const v0::ServerMetadata& server, std::string_view contract) {
-    return absl::FailedPreconditionError(Cat("the server calls itself '", server.name, "' ", server.version,
-                                             " and speaks another dialect; expected InferenceClient<", contract, ">"));
+    return detail::FailedPreconditionError(Cat("the server calls itself '", server.name, "' ", server.version,
+                                               " and speaks another dialect; expected InferenceClient<", contract,
+                                               ">"));
   }
 };
 
@@ -164,12 +166,12 @@ struct OpenInferenceMlServer : detail::OpenInferenceDialect<open_inference::mlse
   static absl::StatusOr<open_inference::RepositoryModelLoadRequest> LoadRequest(const std::string& model,
                                                                                 const LoadOptions& options) {
     if (options.config.empty() && options.files.empty()) return OpenInferenceAdmin::LoadRequest(model, options);
-    return absl::InvalidArgumentError("MLServer loads models as its repository has them; a configuration was given");
+    return detail::InvalidArgumentError("MLServer loads models as its repository has them; a configuration was given");
   }
   static absl::StatusOr<open_inference::RepositoryModelUnloadRequest> UnloadRequest(const std::string& model,
                                                                                     const UnloadOptions& options) {
     if (!options.dependents) return OpenInferenceAdmin::UnloadRequest(model, options);
-    return absl::InvalidArgumentError("MLServer unloads one model at a time; its dependents were asked for");
+    return detail::InvalidArgumentError("MLServer unloads one model at a time; its dependents were asked for");
   }
 
   static absl::Status CheckServer(const v0::ServerMetadata& server) {
@@ -191,7 +193,7 @@ struct OpenInferenceKServe : detail::OpenInferenceDialect<open_inference::kserve
   static absl::StatusOr<open_inference::kserve::RepositoryModelLoadRequest> LoadRequest(const std::string& model,
                                                                                         const LoadOptions& options) {
     if (!options.config.empty() || !options.files.empty() || !options.repository.empty()) {
-      return absl::InvalidArgumentError("KServe loads a model by its name alone");
+      return detail::InvalidArgumentError("KServe loads a model by its name alone");
     }
     open_inference::kserve::RepositoryModelLoadRequest out;
     out.set_model_name(model);
@@ -200,7 +202,7 @@ struct OpenInferenceKServe : detail::OpenInferenceDialect<open_inference::kserve
   static absl::StatusOr<open_inference::kserve::RepositoryModelUnloadRequest> UnloadRequest(
       const std::string& model, const UnloadOptions& options) {
     if (options.dependents || !options.repository.empty()) {
-      return absl::InvalidArgumentError("KServe unloads a model by its name alone");
+      return detail::InvalidArgumentError("KServe unloads a model by its name alone");
     }
     open_inference::kserve::RepositoryModelUnloadRequest out;
     out.set_model_name(model);
@@ -209,12 +211,12 @@ struct OpenInferenceKServe : detail::OpenInferenceDialect<open_inference::kserve
   /// FAILED_PRECONDITION where the server says that it did not.
   static absl::Status Decode(open_inference::kserve::RepositoryModelLoadResponse&& response) {
     if (response.isloaded()) return absl::OkStatus();
-    return absl::FailedPreconditionError(
+    return detail::FailedPreconditionError(
         detail::Cat("the server did not load '", std::string_view(response.model_name()), "'"));
   }
   static absl::Status Decode(open_inference::kserve::RepositoryModelUnloadResponse&& response) {
     if (response.isunloaded()) return absl::OkStatus();
-    return absl::FailedPreconditionError(
+    return detail::FailedPreconditionError(
         detail::Cat("the server did not unload '", std::string_view(response.model_name()), "'"));
   }
 

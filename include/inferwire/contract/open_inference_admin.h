@@ -25,6 +25,7 @@
 #include "inferwire/contract/open_inference.pb.h"
 #include "inferwire/contract/open_inference_admin.pb.h"
 #include "inferwire/contract/open_inference_config.pb.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/model_metadata.h"
 
@@ -52,9 +53,9 @@ class OpenInferenceAdmin {
       for (const auto& tensor : *from) {
         const absl::StatusOr<DataType> datatype = ParseDataType(std::string_view(tensor.datatype()));
         if (!datatype.ok()) {
-          return absl::InternalError(detail::Cat("the server's answer contradicts itself: tensor '",
-                                                 std::string_view(tensor.name()),
-                                                 "': ", detail::ToStd(datatype.status().message())));
+          return detail::InternalError(detail::Cat("the server's answer contradicts itself: tensor '",
+                                                   std::string_view(tensor.name()),
+                                                   "': ", detail::ToStd(datatype.status().message())));
         }
         to->push_back({std::string(tensor.name()), *datatype, ShapeOf(tensor.shape())});
       }
@@ -89,7 +90,7 @@ class OpenInferenceAdmin {
     google::protobuf::util::JsonPrintOptions options;
     options.preserve_proto_field_names = true;  // as servers read it
     if (!google::protobuf::util::MessageToJsonString(from, &config.json, options).ok()) {
-      return absl::InternalError(detail::Cat("the configuration of '", config.name, "' cannot be written as JSON"));
+      return detail::InternalError(detail::Cat("the configuration of '", config.name, "' cannot be written as JSON"));
     }
     return config;
   }
@@ -190,7 +191,7 @@ class OpenInferenceAdmin {
       auto& setting = (*out.mutable_settings())[key];
       if (const auto* const number = std::get_if<std::int64_t>(&value)) {
         if (!std::in_range<std::uint32_t>(*number)) {
-          return absl::InvalidArgumentError(
+          return detail::InvalidArgumentError(
               detail::Cat("the log setting '", key, "' of ", *number, "; expected 0 to 4294967295"));
         }
         setting.set_uint32_param(static_cast<std::uint32_t>(*number));
@@ -207,7 +208,7 @@ class OpenInferenceAdmin {
   static absl::StatusOr<open_inference::RepositoryModelLoadRequest> LoadRequest(const std::string& model,
                                                                                 const LoadOptions& options) {
     if (!options.files.empty() && options.config.empty()) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("model '", model, "' is to be loaded from files; expected LoadOptions::config with them"));
     }
     open_inference::RepositoryModelLoadRequest out;

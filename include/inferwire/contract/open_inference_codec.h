@@ -28,6 +28,7 @@
 
 #include "inferwire/contract/open_inference.pb.h"
 #include "inferwire/contract/open_inference_parameters.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/pieces.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
@@ -97,7 +98,7 @@ class OpenInferenceCodec {
       });
     }
     if (total.size() + large > static_cast<std::size_t>((std::numeric_limits<std::int32_t>::max)())) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("the request takes ", total.size() + large, " bytes; protobuf allows at most 2147483647"));
     }
     grpc::Slice small(total.size());
@@ -134,7 +135,7 @@ class OpenInferenceCodec {
   /// what was received. An output without elements is a PlacedOutput; whether one was asked for is the caller's to
   /// check.
   static absl::StatusOr<InferResult> Decode(wire::Reply&& reply) {
-    if (!reply.received()) return absl::InternalError("the server ended the call with OK but sent no message");
+    if (!reply.received()) return detail::InternalError("the server ended the call with OK but sent no message");
     const auto arrived = Take(std::move(reply));
     return DecodeResponse(arrived->bytes(), arrived);
   }
@@ -210,9 +211,9 @@ class OpenInferenceCodec {
   static absl::Status StreamError(const std::string& text) {
     const std::string_view begin = std::string_view(text).substr(0, 4096);
     for (const Sentence& sentence : kSentences) {
-      if (Says(begin, sentence.words)) return absl::Status(sentence.code, text);
+      if (Says(begin, sentence.words)) return detail::MakeError(sentence.code, text);
     }
-    return absl::InternalError(text);
+    return detail::InternalError(text);
   }
 
   /// Whether a text begins with a sentence of Triton's, behind the id that it may put in front: "[request id: 7] ". In
@@ -298,9 +299,9 @@ class OpenInferenceCodec {
   };
 
   static absl::Status Broken(std::string_view what) {
-    return absl::InternalError(detail::Cat("the server's answer contradicts itself: ", what));
+    return detail::InternalError(detail::Cat("the server's answer contradicts itself: ", what));
   }
-  static absl::Status Malformed() { return absl::InternalError("the server's answer is no ModelInferResponse"); }
+  static absl::Status Malformed() { return detail::InternalError("the server's answer is no ModelInferResponse"); }
 
   // ---- requests
 
@@ -372,8 +373,8 @@ class OpenInferenceCodec {
     std::size_t size = 0;
     for (const std::string& element : input.strings()) {
       if (element.size() > (std::numeric_limits<std::uint32_t>::max)()) {
-        return absl::InvalidArgumentError(detail::Cat("input '", input.name(), "': an element of ", element.size(),
-                                                      " bytes; a BYTES element has at most 4294967295"));
+        return detail::InvalidArgumentError(detail::Cat("input '", input.name(), "': an element of ", element.size(),
+                                                        " bytes; a BYTES element has at most 4294967295"));
       }
       size += 4 + element.size();
     }

@@ -15,6 +15,7 @@
 #include <variant>
 
 #include "inferwire/contract/open_inference.pb.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/tensor.h"
@@ -66,9 +67,9 @@ class OpenInferenceParameters {
     }
     const auto reserve = [&](const char* key, const Parameter& value) {
       if (out.contains(key)) {
-        return absl::InvalidArgumentError(detail::Cat("'", key,
-                                                      "' was given as a field of the request and again as a "
-                                                      "parameter"));
+        return detail::InvalidArgumentError(detail::Cat("'", key,
+                                                        "' was given as a field of the request and again as a "
+                                                        "parameter"));
       }
       Set(out[key], value);
       return absl::OkStatus();
@@ -112,7 +113,7 @@ class OpenInferenceParameters {
     const auto check = [&](const Parameters& parameters) {
       for (const auto& [key, value] : parameters) {
         if (std::holds_alternative<double>(value)) {
-          return absl::InvalidArgumentError(
+          return detail::InvalidArgumentError(
               detail::Cat("the parameter '", key, "' is a double, which ", server, " cannot read; send it as text"));
         }
       }
@@ -126,7 +127,7 @@ class OpenInferenceParameters {
 
  private:
   static absl::Status Wrong(std::string_view key, std::string_view expected) {
-    return absl::InvalidArgumentError(detail::Cat("the parameter '", key, "' is reserved; expected ", expected));
+    return detail::InvalidArgumentError(detail::Cat("the parameter '", key, "' is reserved; expected ", expected));
   }
 
   // A reserved key is let through where it is what a server expects.
@@ -152,11 +153,11 @@ class OpenInferenceParameters {
   static absl::Status FillOwn(std::string_view what, const Parameters& parameters, Map& out) {
     for (const auto& [key, value] : parameters) {
       if (key.starts_with("shared_memory_")) {
-        return absl::InvalidArgumentError(
+        return detail::InvalidArgumentError(
             detail::Cat(what, ": the parameter '", key, "' is reserved; give it a SharedMemoryPlacement"));
       }
       if (key == "classification" || key == "binary_data_output" || key == "binary_data" || key == "binary_data_size") {
-        return absl::InvalidArgumentError(detail::Cat(what, ": the parameter '", key, "' is reserved"));
+        return detail::InvalidArgumentError(detail::Cat(what, ": the parameter '", key, "' is reserved"));
       }
       Set(out[key], value);
     }

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "inferwire/contract/open_inference.pb.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/tensor.h"
@@ -79,8 +80,8 @@ struct TypedContents : Dialect {
       case DataType::kBf16:
         break;
     }
-    return absl::InvalidArgumentError(detail::Cat("input '", input.name(), "': ", DataTypeName(input.datatype()),
-                                                  " exists only as raw contents, and typed ones are sent here"));
+    return detail::InvalidArgumentError(detail::Cat("input '", input.name(), "': ", DataTypeName(input.datatype()),
+                                                    " exists only as raw contents, and typed ones are sent here"));
   }
 };
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "inferwire/contract/contract.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/inference.grpc.pb.h"
 
@@ -43,7 +44,7 @@ struct Simple {
       } else if (input.datatype() == DataType::kBytes && input.size() == 1 && !std::exchange(text, true)) {
         out.set_text(input.strings().front());
       } else {
-        return absl::InvalidArgumentError(detail::Cat(
+        return detail::InvalidArgumentError(detail::Cat(
             "inference.Inference carries one FP32 input and one BYTES input of a single element; '", input.name(),
             "' (", DataTypeName(input.datatype()), " ", input.shape().ToString(), ") does not fit in"));
       }
@@ -71,7 +72,7 @@ struct Simple {
 
  private:
   static absl::Status Cannot(const char* what, const std::string& given) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("inference.Inference cannot carry ", what, ", but '", given, "' was given"));
   }
 };

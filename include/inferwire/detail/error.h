@@ -26,6 +26,34 @@ Status MakeError(absl::StatusCode code, absl::string_view text) {
   }
 }
 
+// The codes that the library gives, as Abseil names their functions.
+inline absl::Status AbortedError(absl::string_view text) { return MakeError(absl::StatusCode::kAborted, text); }
+inline absl::Status AlreadyExistsError(absl::string_view text) {
+  return MakeError(absl::StatusCode::kAlreadyExists, text);
+}
+inline absl::Status CancelledError(absl::string_view text) { return MakeError(absl::StatusCode::kCancelled, text); }
+inline absl::Status DeadlineExceededError(absl::string_view text) {
+  return MakeError(absl::StatusCode::kDeadlineExceeded, text);
+}
+inline absl::Status FailedPreconditionError(absl::string_view text) {
+  return MakeError(absl::StatusCode::kFailedPrecondition, text);
+}
+inline absl::Status InternalError(absl::string_view text) { return MakeError(absl::StatusCode::kInternal, text); }
+inline absl::Status InvalidArgumentError(absl::string_view text) {
+  return MakeError(absl::StatusCode::kInvalidArgument, text);
+}
+inline absl::Status NotFoundError(absl::string_view text) { return MakeError(absl::StatusCode::kNotFound, text); }
+inline absl::Status PermissionDeniedError(absl::string_view text) {
+  return MakeError(absl::StatusCode::kPermissionDenied, text);
+}
+inline absl::Status ResourceExhaustedError(absl::string_view text) {
+  return MakeError(absl::StatusCode::kResourceExhausted, text);
+}
+inline absl::Status UnauthenticatedError(absl::string_view text) {
+  return MakeError(absl::StatusCode::kUnauthenticated, text);
+}
+inline absl::Status UnavailableError(absl::string_view text) { return MakeError(absl::StatusCode::kUnavailable, text); }
+
 /// The same error without the places that it came by.
 inline absl::Status WithoutTrace(const absl::Status& status) {
   if (status.ok()) return status;

@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -25,11 +26,11 @@ inline absl::Status Thrown(std::string_view function) {
     throw;
   } catch (const std::exception& error) {
     const char* const text = error.what();
-    return absl::InternalError(Cat("exception in ", function, ": ", std::string_view(text != nullptr ? text : "")));
+    return detail::InternalError(Cat("exception in ", function, ": ", std::string_view(text != nullptr ? text : "")));
   } catch (...) {
   }
 #endif
-  return absl::InternalError(Cat("exception in ", function, ", which is no std::exception"));
+  return detail::InternalError(Cat("exception in ", function, ", which is no std::exception"));
 }
 
 /// What calling a function gives that may throw: a Status for nothing and for a Status, else a StatusOr.

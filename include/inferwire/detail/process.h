@@ -13,6 +13,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "inferwire/detail/error.h"
+
 namespace inferwire {
 inline namespace v0 {
 namespace detail {
@@ -40,7 +42,7 @@ class OfOneProcess {
 
 /// What is answered in a forked child by what came along from its parent.
 inline absl::Status ForkedError() {
-  return absl::FailedPreconditionError(
+  return detail::FailedPreconditionError(
       "this process was forked, and clients, futures and streams that its parent made are the parent's: a child has "
       "neither the threads nor the connections (docs/fork.md)");
 }

@@ -91,7 +91,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     if (ready.ok() && spec_.options.retry.has_value()) ready = policy::Validate(*spec_.options.retry);
     if (ready.ok() && spec_.options.hedge.has_value()) ready = policy::Validate(*spec_.options.hedge);
     if (ready.ok()) ready = detail::ValidateToken(spec_.options.token, client.credentials, spec_.options.metadata);
-    if (ready.ok() && !engine_->Register(*this)) ready = absl::FailedPreconditionError("the client was shut down");
+    if (ready.ok() && !engine_->Register(*this)) ready = detail::FailedPreconditionError("the client was shut down");
     if (ready.ok() && spec_.options.stop.stop_possible()) {
       stop_.emplace(spec_.options.stop, OnStop{this});  // may cancel at once; the call is not started then
     }
@@ -344,8 +344,9 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
         absl::Status told = detail::InvokeUser("CallObserver::Ended", [&] { observer_->Ended(status, info_); });
         if (!told.ok() && fault_.ok()) {
           info_.reason = CallInfo::Reason::kPermanent;
-          status = Explain(status.ok() ? told
-                                       : absl::Status(told.code(), detail::Cat(detail::ToStd(told.message()),
+          status =
+              Explain(status.ok() ? told
+                                  : detail::MakeError(told.code(), detail::Cat(detail::ToStd(told.message()),
                                                                                "; the call had ended with ",
                                                                                absl::StatusCodeToString(status.code()),
                                                                                ": ", detail::ToStd(status.message()))));
@@ -380,7 +381,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
  private:
   struct OnStop {
     Call* call;
-    void operator()() const { call->Cancel(absl::CancelledError("cancelled by the caller's stop token")); }
+    void operator()() const { call->Cancel(detail::CancelledError("cancelled by the caller's stop token")); }
   };
   using AttemptList = absl::InlinedVector<Attempt*, 2>;
 
@@ -442,12 +443,12 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   absl::Status DeadlineError() const {
     const absl::Duration given = Between(started_, plan_->deadline());
     if (given <= absl::ZeroDuration()) {
-      return absl::DeadlineExceededError(detail::Cat("the timeout is ", absl::FormatDuration(given)));
+      return detail::DeadlineExceededError(detail::Cat("the timeout is ", absl::FormatDuration(given)));
     }
-    return absl::DeadlineExceededError(detail::Cat("no end within the timeout of ", absl::FormatDuration(given)));
+    return detail::DeadlineExceededError(detail::Cat("no end within the timeout of ", absl::FormatDuration(given)));
   }
   absl::Status AttemptTimeoutError() const {
-    return absl::DeadlineExceededError(
+    return detail::DeadlineExceededError(
         detail::Cat("no end within the attempt_timeout of ", absl::FormatDuration(attempt_timeout_)));
   }
 
@@ -505,7 +506,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     if (dead == nullptr) return false;
     dead->set_given_up();
     absl::Status status =
-        absl::UnavailableError("the server no longer answers by this connection, and does by a new one");
+        detail::UnavailableError("the server no longer answers by this connection, and does by a new one");
     if (!Watches() && !Retryable(status)) return false;
     if (MayHedge() && !Unprepared() && !Watches()) {
       return plan_->MayAdd(now) && StartAttempt(lock, now, /*hedge=*/true);
@@ -587,7 +588,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
       TellObserver("CallObserver::AttemptStarted",
                    [&] { observer_->AttemptStarted({number, hedge, attempt->target()}, metadata); });
       if (absl::Status legal = wire::ValidateMetadata(metadata); !legal.ok()) {
-        Fault(absl::InvalidArgumentError(detail::Cat("from the observer: ", detail::ToStd(legal.message()))));
+        Fault(detail::InvalidArgumentError(detail::Cat("from the observer: ", detail::ToStd(legal.message()))));
       }
     }
     if (!fault_.ok()) {
@@ -633,7 +634,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
                 (over && attempt.ToldWhenDue() && wire::CutOff(status) && !attempt.NeverReached(status.code())));
     const bool timed_out = out_of_time && attempt.due() < plan_->deadline();
     if (out_of_time && over) {
-      status = absl::DeadlineExceededError(detail::Cat(
+      status = detail::DeadlineExceededError(detail::Cat(
           detail::ToStd((timed_out ? AttemptTimeoutError() : DeadlineError()).message()), "; the server said ",
           absl::StatusCodeToString(status.code()), ": ", detail::ToStd(status.message())));
     }
@@ -715,7 +716,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   }
   void OnClockFault(const absl::Status& fault) override { Fault(fault); }
 
-  static absl::Status AnsweredElsewhere() { return absl::CancelledError("another attempt answered first"); }
+  static absl::Status AnsweredElsewhere() { return detail::CancelledError("another attempt answered first"); }
 
   void GiveUpOthers(Attempt& attempt) {
     if (running_.size() == 1) return;

@@ -21,6 +21,7 @@
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
@@ -184,7 +185,7 @@ class Engine {
       // Who is on the list is referred to by someone else until it leaves.
       for (Cancellable* call = calls_; call != nullptr; call = call->next_) calls.emplace_back(call);
     }
-    for (const detail::Ref<Cancellable>& call : calls) call->Cancel(absl::CancelledError("the client was shut down"));
+    for (const detail::Ref<Cancellable>& call : calls) call->Cancel(detail::CancelledError("the client was shut down"));
     if (follower_ != nullptr) follower_->Stop();
   }
 

@@ -13,6 +13,8 @@
 
 #include <atomic>
 
+#include "inferwire/detail/error.h"
+
 namespace inferwire {
 inline namespace v0 {
 namespace engine {
@@ -32,7 +34,7 @@ inline const int watching_grpc = ::pthread_atfork([] { grpc_used_at_fork = ::grp
 /// begun hangs; GRPC_ENABLE_FORK_SUPPORT does not help as long as anything of gRPC exists in the parent.
 inline absl::Status MayUseGrpc() {
   if (!grpc_lost) return absl::OkStatus();
-  return absl::FailedPreconditionError(
+  return detail::FailedPreconditionError(
       "this process was forked while its parent used gRPC, which cannot be used here: fork before the first client or "
       "server is made, or have the child exec (docs/fork.md)");
 }

@@ -20,6 +20,7 @@
 #include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/engine/engine.h"
@@ -74,7 +75,7 @@ class TargetHealth final : public TimerOwner {
       call = std::move(call_);
     }
     loop_.Disarm(timer_);
-    if (call) call->Cancel(absl::CancelledError("the target's health is of no interest any more"));
+    if (call) call->Cancel(detail::CancelledError("the target's health is of no interest any more"));
   }
 
   void OnTimer(Timer&) override { Ask(); }

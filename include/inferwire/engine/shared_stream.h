@@ -21,6 +21,7 @@
 
 #include "inferwire/channel/pool.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/call.h"
@@ -160,7 +161,7 @@ class SharedStream final : public Carrier {
       riders_.insert_or_assign(id, std::move(rider));
       return true;
     }
-    void Close() { stream_->Cancel(absl::CancelledError("nobody uses the stream any more")); }
+    void Close() { stream_->Cancel(detail::CancelledError("nobody uses the stream any more")); }
 
     std::string peer() const override { return stream_->Peer(); }
     std::uint64_t heard() const override { return stream_->Heard(); }
@@ -277,7 +278,7 @@ class SharedStream final : public Carrier {
           paused_ = MayPause();
           if (paused_) return;
         }
-        if (cancel) stream_->Cancel(absl::AbortedError("the stream takes no more requests, or nobody waits for it"));
+        if (cancel) stream_->Cancel(detail::AbortedError("the stream takes no more requests, or nobody waits for it"));
         wire::Reply message;
         switch (stream_->TryRead(&message)) {
           case StreamCall::ReadState::kMessage:
@@ -326,8 +327,9 @@ class SharedStream final : public Carrier {
       }
       if (rider != nullptr) return rider->OnMessage(std::move(message), *label);
       if (!anyones) return;
-      stream_->Fail(label->error.ok() ? absl::InternalError("the server's answers do not say which request they are to")
-                                      : label->error);
+      stream_->Fail(label->error.ok()
+                        ? detail::InternalError("the server's answers do not say which request they are to")
+                        : label->error);
     }
     // Without an id it is an answer to the only one there was.
     Riders::iterator Find(const Label& label) {
@@ -356,13 +358,13 @@ class SharedStream final : public Carrier {
       // As the server said it, without the story of the stream's own call.
       const CallInfo info = InfoOf(status);
       const absl::Status said = status.ok()
-                                    ? absl::UnavailableError("the server ended the stream before it had answered")
+                                    ? detail::UnavailableError("the server ended the stream before it had answered")
                                 : info.attempts.empty() || info.attempts.back().code != status.code()
-                                    ? absl::Status(status.code(), status.message())
-                                    : absl::Status(status.code(), info.attempts.back().message);
+                                    ? detail::MakeError(status.code(), status.message())
+                                    : detail::MakeError(status.code(), info.attempts.back().message);
       // What was cancelled here was not ended by what another had sent.
       const bool shared = reached && boarded > 1 && info.reason != CallInfo::Reason::kCancelled;
-      const absl::Status perhaps = absl::UnavailableError(
+      const absl::Status perhaps = detail::UnavailableError(
           detail::Cat("the stream that this request shared was ended, perhaps by another request: ",
                       detail::ToStd(absl::StatusCodeToString(said.code())), ": ", detail::ToStd(said.message())));
       for (const auto& [id, rider] : riders) {

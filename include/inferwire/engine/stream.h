@@ -22,6 +22,7 @@
 #include <thread>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/attempt.h"
 #include "inferwire/engine/call.h"
@@ -264,7 +265,7 @@ class StreamCall : public Call {
   /// Cancels, and returns when nothing of the user's runs (Terms::resume) or is read (lent memory) any more.
   void Drop(const char* why) {
     if (foreign()) return;
-    Cancel(absl::CancelledError(why));
+    Cancel(detail::CancelledError(why));
     if (lends() && detail::CurrentThread().serves_grpc) {
       ServeUntil([this] {
         std::lock_guard lock(mutex_);
@@ -453,7 +454,7 @@ class StreamCall : public Call {
       if (call().ready_bytes_ > kMostUnreadBytes) {
         return call().End(
             std::move(lock),
-            absl::ResourceExhaustedError(
+            detail::ResourceExhaustedError(
                 detail::Cat("more than ", kMostUnreadBytes, " bytes were not read, on a stream that others wait for")),
             CallInfo::Reason::kPermanent);
       }
@@ -647,8 +648,8 @@ class StreamCall : public Call {
   absl::Status WriteErrorLocked() const {
     if (absl::Status status = StatusLocked(); !status.ok()) return status;
     if (Ended())
-      return absl::FailedPreconditionError("the server has ended the call with OK; nothing more can be written");
-    return absl::FailedPreconditionError("nothing can be written after WritesDone");
+      return detail::FailedPreconditionError("the server has ended the call with OK; nothing more can be written");
+    return detail::FailedPreconditionError("nothing can be written after WritesDone");
   }
   void PumpWrites() {
     if (terms_.form != Form::kOpen || running().empty()) return;
@@ -746,8 +747,8 @@ class StreamCall : public Call {
     if (&timer == &first_message_timer_) {
       if (delivered_ > 0) return;
       return End(std::move(lock),
-                 absl::DeadlineExceededError(detail::Cat("no message within the first_message_timeout of ",
-                                                         absl::FormatDuration(terms_.first_message_timeout))),
+                 detail::DeadlineExceededError(detail::Cat("no message within the first_message_timeout of ",
+                                                           absl::FormatDuration(terms_.first_message_timeout))),
                  CallInfo::Reason::kDeadline);
     }
     idle_armed_ = false;
@@ -759,7 +760,7 @@ class StreamCall : public Call {
       if (!limit.counts) continue;
       if (now >= limit.due) {
         return End(std::move(lock),
-                   absl::DeadlineExceededError(
+                   detail::DeadlineExceededError(
                        detail::Cat(lacking, " within the idle_timeout of ", absl::FormatDuration(terms_.idle_timeout))),
                    CallInfo::Reason::kDeadline);
       }

@@ -13,6 +13,7 @@
 #include <new>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/engine/attempt.h"
 #include "inferwire/engine/call.h"
 #include "inferwire/engine/carrier.h"
@@ -90,12 +91,12 @@ class UnaryCall : public Call {
       if (!label.error.ok()) return End(label.error);
       if (!label.empty && answer_.received()) {
         Abandon();  // there may be any number of them
-        return End(absl::FailedPreconditionError(
+        return End(detail::FailedPreconditionError(
             "the model answers more than once, and Infer takes one answer: use StreamInfer"));
       }
       if (!label.empty) answer_ = std::move(message);
       if (!label.last) return;
-      End(answer_.received() ? absl::OkStatus() : absl::InternalError("the model has answered nothing"));
+      End(answer_.received() ? absl::OkStatus() : detail::InternalError("the model has answered nothing"));
     }
     void OnBroken(const absl::Status& status) override { End(status); }
 

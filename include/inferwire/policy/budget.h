@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -34,11 +35,11 @@ namespace policy {
 /// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
 inline absl::Status Validate(const RetryBudget& budget) {
   if (!(budget.ratio >= 0)) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("retry_budget.ratio is ", budget.ratio, "; expected 0 or more, infinity for no budget"));
   }
   if (!(budget.min_per_second >= 0 && std::isfinite(budget.min_per_second))) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("retry_budget.min_per_second is ", budget.min_per_second, "; expected 0 or more, and finite"));
   }
   return absl::OkStatus();

@@ -9,6 +9,7 @@
 
 #include <optional>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -34,18 +35,18 @@ namespace policy {
 /// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
 inline absl::Status Validate(const HedgePolicy& policy) {
   if (policy.delay < absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("hedge.delay is ", absl::FormatDuration(policy.delay), "; expected no negative duration"));
   }
   if (policy.max_hedges < 1 || policy.max_hedges > 8) {
-    return absl::InvalidArgumentError(detail::Cat("hedge.max_hedges is ", policy.max_hedges, "; expected 1 to 8"));
+    return detail::InvalidArgumentError(detail::Cat("hedge.max_hedges is ", policy.max_hedges, "; expected 1 to 8"));
   }
   if (!(policy.max_ratio > 0 && policy.max_ratio <= 1)) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("hedge.max_ratio is ", policy.max_ratio, "; expected more than 0, and at most 1"));
   }
   if (policy.percentile.has_value() && !(*policy.percentile > 0 && *policy.percentile < 1)) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("hedge.percentile is ", *policy.percentile, "; expected more than 0 and less than 1"));
   }
   return absl::OkStatus();

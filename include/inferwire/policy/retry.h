@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "inferwire/clock.h"
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/policy/backoff.h"
 #include "inferwire/policy/budget.h"
@@ -96,7 +97,7 @@ namespace policy {
 /// INVALID_ARGUMENT naming the field that makes no sense, OK otherwise.
 inline absl::Status Validate(const RetryPolicy& policy) {
   if (policy.max_attempts < 1) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("retry.max_attempts is ", policy.max_attempts, "; expected at least 1"));
   }
   const struct {
@@ -107,12 +108,12 @@ inline absl::Status Validate(const RetryPolicy& policy) {
                    {"max_pushback", policy.max_pushback}};
   for (const auto& [name, value] : durations) {
     if (value < absl::ZeroDuration()) {
-      return absl::InvalidArgumentError(
+      return detail::InvalidArgumentError(
           detail::Cat("retry.", name, " is ", absl::FormatDuration(value), "; expected no negative duration"));
     }
   }
   if (!(policy.backoff_multiplier >= 1.0)) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat("retry.backoff_multiplier is ", policy.backoff_multiplier, "; expected at least 1"));
   }
   return absl::OkStatus();

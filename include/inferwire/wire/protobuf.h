@@ -17,6 +17,7 @@
 #include <string>
 #include <utility>
 
+#include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/text_fields.h"
@@ -31,12 +32,12 @@ namespace wire {
 template <std::derived_from<google::protobuf::MessageLite> Message>
 absl::StatusOr<Payload> Encode(const Message& message) {
   if (!message.IsInitialized()) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat(message.GetTypeName(), " lacks the required fields ", message.InitializationErrorString()));
   }
   const std::size_t size = message.ByteSizeLong();
   if (size > static_cast<std::size_t>((std::numeric_limits<std::int32_t>::max)())) {
-    return absl::InvalidArgumentError(
+    return detail::InvalidArgumentError(
         detail::Cat(message.GetTypeName(), " takes ", size, " bytes; protobuf allows at most 2147483647"));
   }
   grpc::Slice slice(size);
@@ -46,8 +47,8 @@ absl::StatusOr<Payload> Encode(const Message& message) {
     static const TextFields& text = TextFields::Of(*Message::descriptor());
     const std::string fault = text.FirstFault({reinterpret_cast<const char*>(slice.begin()), slice.size()});
     if (!fault.empty()) {
-      return absl::InvalidArgumentError(detail::Cat(std::string(message.GetTypeName()), ": the text of '", fault,
-                                                    "' is not UTF-8; other bytes travel in fields of type bytes"));
+      return detail::InvalidArgumentError(detail::Cat(std::string(message.GetTypeName()), ": the text of '", fault,
+                                                      "' is not UTF-8; other bytes travel in fields of type bytes"));
     }
   }
   return Payload(std::move(slice));
@@ -56,7 +57,7 @@ absl::StatusOr<Payload> Encode(const Message& message) {
 /// Parses the reply into `out`, whatever that held. INTERNAL where no message came or its bytes are none of this type.
 template <class Message>
 absl::Status DecodeInto(Reply&& reply, Message& out) {
-  if (!reply.received()) return absl::InternalError("the server ended the call with OK but sent no message");
+  if (!reply.received()) return detail::InternalError("the server ended the call with OK but sent no message");
   const std::size_t size = reply.size();
   bool parsed = false;
   grpc::Slice single;
@@ -68,7 +69,8 @@ absl::Status DecodeInto(Reply&& reply, Message& out) {
     parsed = reader.status().ok() && out.ParseFromZeroCopyStream(&reader);
   }
   if (parsed) return absl::OkStatus();
-  return absl::InternalError(detail::Cat("the reply of ", size, " bytes does not parse as ", Message().GetTypeName()));
+  return detail::InternalError(
+      detail::Cat("the reply of ", size, " bytes does not parse as ", Message().GetTypeName()));
 }
 
 }  // namespace wire

@@ -149,22 +149,22 @@ inline std::string_view WhyReserved(std::string_view key) {
 /// (github.com/grpc/grpc, doc/PROTOCOL-HTTP2.md, "Custom-Metadata".)
 inline absl::Status ValidateMetadata(const Metadata& metadata) {
   for (const auto& [key, value] : metadata) {
-    if (key.empty()) return absl::InvalidArgumentError("metadata: a key is empty");
+    if (key.empty()) return detail::InvalidArgumentError("metadata: a key is empty");
     for (char c : key) {
       const bool legal = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
       if (!legal) {
-        return absl::InvalidArgumentError(
+        return detail::InvalidArgumentError(
             detail::Cat("metadata: the key '", absl::CHexEscape(key), "' may hold only a-z, 0-9, '-', '_' and '.'"));
       }
     }
     if (const std::string_view why = WhyReserved(key); !why.empty()) {
-      return absl::InvalidArgumentError(detail::Cat("metadata: the key '", key, "' ", why));
+      return detail::InvalidArgumentError(detail::Cat("metadata: the key '", key, "' ", why));
     }
     if (key.ends_with("-bin")) continue;
     for (char c : value) {
       if (c < 0x20 || c > 0x7e) {
         // The value may be a secret: it is not repeated.
-        return absl::InvalidArgumentError(
+        return detail::InvalidArgumentError(
             detail::Cat("metadata: the value of '", key,
                         "' holds a character outside printable ASCII; binary values need a key that ends in '-bin'"));
       }
