@@ -10,6 +10,7 @@
 #include <grpcpp/support/status.h>
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -34,6 +35,9 @@ class Probe final : public Tag {
 
   void Proceed(bool) override {
     const std::unique_ptr<Probe> self(this);
+    {
+      std::lock_guard lock(starting_);
+    }  // what was written while it started is seen here
     // What cannot be reached is UNAVAILABLE, and so is what a server may say of its health.
     const bool said = status_.error_code() == grpc::StatusCode::UNAVAILABLE && connection_->connected();
     connection_->EndAsking(said || wire::FromServer(status_));
@@ -45,6 +49,7 @@ class Probe final : public Tag {
     static const std::string* const path = new std::string("/grpc.health.v1.Health/Check");
     reader_ = connection_->stub().PrepareUnaryCall(context_.get(), *path, request_, loop.queue());
     loop.Show();
+    std::lock_guard lock(starting_);
     reader_->StartCall();
     reader_->Finish(&reply_, &status_, static_cast<Tag*>(this));
   }
@@ -54,6 +59,7 @@ class Probe final : public Tag {
   const wire::Payload request_ = wire::Payload(grpc::Slice());
   wire::Reply reply_;
   grpc::Status status_;
+  std::mutex starting_;
   std::unique_ptr<grpc::ClientAsyncResponseReader<wire::Reply>> reader_;
 };
 
