@@ -73,7 +73,8 @@ TEST_CASE("scalars, empty arrays and strings come back too", "[npy]") {
   const auto scalar = ParseNpy("x", *FormatNpy(InferInput("x", std::vector<double>{2.5}, {})));
   REQUIRE(scalar.ok());
   CHECK(scalar->shape() == Shape{});
-  CHECK((*InferRequest{*scalar}.Get<double>("x"))[0] == 2.5);
+  const InferRequest request{*scalar};
+  CHECK((*request.Get<double>("x"))[0] == 2.5);
   const auto empty = ParseNpy("x", *FormatNpy(InferInput("x", std::vector<int>{}, {0, 4})));
   REQUIRE(empty.ok());
   CHECK(empty->Validate().ok());
@@ -203,7 +204,8 @@ TEST_CASE("files are written and read, and what fails names them", "[npy]") {
   const auto back = ReadNpy("y", path);
   REQUIRE(back.ok());
   CHECK(back->name() == "y");
-  CHECK((*InferRequest{*back}.Get<std::int32_t>("y"))[1] == -2);
+  const InferRequest request{*back};
+  CHECK((*request.Get<std::int32_t>("y"))[1] == -2);
 
   const std::string missing = (folder / "missing.npy").string();
   CHECK(ReadNpy("y", missing).status().code() == absl::StatusCode::kNotFound);
