@@ -489,6 +489,54 @@ TEST_CASE("a long chain of Thens takes no stack: to run, to cancel, or to drop",
   }
 }
 
+TEST_CASE("a long chain of WhenAll and WhenAny takes no stack: to run, to wait for, to cancel, or to drop",
+          "[future]") {
+  constexpr int kRounds = 30'000;
+  const auto executor = GENERATE(std::shared_ptr<inferwire::Executor>(std::make_shared<inferwire::ThreadPool>(1)),
+                                 std::shared_ptr<inferwire::Executor>(std::make_shared<inferwire::InlineExecutor>()));
+  const auto source = MakeSource(executor);
+  Future<int> future = FutureOf(source);
+  for (int i = 0; i < kRounds; ++i) {
+    std::vector<Future<int>> one;
+    one.push_back(std::move(future));
+    if (i % 2 == 0) {
+      future = WhenAll(std::move(one)).Then([](absl::StatusOr<std::vector<absl::StatusOr<int>>> all) {
+        return all->front().ok() ? absl::StatusOr<int>(*all->front() + 1) : all->front();
+      });
+    } else {
+      future =
+          inferwire::WhenAny(std::move(one)).Then([](absl::StatusOr<std::pair<std::size_t, absl::StatusOr<int>>> any) {
+            return any->second.ok() ? absl::StatusOr<int>(*any->second + 1) : any->second;
+          });
+    }
+  }
+  SECTION("run") {
+    source->Complete(0);
+    CHECK(std::move(future).Get().value() == kRounds);
+  }
+  SECTION("waited for") {
+    CHECK_FALSE(future.Wait(absl::Milliseconds(1)));
+    source->Complete(0);
+    CHECK(future.Wait(absl::InfiniteDuration()));
+  }
+  SECTION("waited for where it cannot be") {
+    const auto status = MakeReadyFuture<int>(1)
+                            .Then(executor, [&](absl::StatusOr<int>) { return std::move(future).Get(); })
+                            .Get()
+                            .status();
+    CHECK(status.code() == absl::StatusCode::kFailedPrecondition);
+    CHECK(source->cancels == 1);
+  }
+  SECTION("cancelled") {
+    future.Cancel();
+    CHECK(std::move(future).Get().status().code() == absl::StatusCode::kCancelled);
+  }
+  SECTION("dropped") {
+    future = Future<int>();
+    CHECK(source->cancels == 1);
+  }
+}
+
 TEST_CASE("two continuations that drop each other's futures both end", "[future]") {
   for (int round = 0; round < 100; ++round) {
     const auto a_source = MakeSource(), b_source = MakeSource();

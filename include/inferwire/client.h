@@ -115,7 +115,7 @@ class FutureCall final : public TypedCall<T>, public FutureState<T> {
   std::shared_ptr<Executor> SharedExecutor() override {
     return std::shared_ptr<Executor>(this->engine_, &this->engine_->executor());
   }
-  bool Lends() const override { return this->lends(); }
+  std::optional<bool> Lends() const override { return this->lends(); }
   void AwaitReturn() override {
     if (!this->lends()) return;
     if (CurrentThread().serves_grpc) return this->ServeUntil([this] { return this->Ready(); });

@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_FUTURE_H_
 #define INFERWIRE_FUTURE_H_
 
+#include <absl/container/inlined_vector.h>
 #include <absl/functional/any_invocable.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
@@ -59,52 +60,68 @@ class FutureSource : public virtual RefCounted {
   virtual bool Needs(const ThreadRole& thread) { return NeedsExecutor() && thread.Runs(executor()); }
   /// Whether what it waits for has come, and is being understood: no time counts against it any more.
   virtual bool Answered() { return false; }
-  /// Whether memory of the caller's is in use until the result is there.
-  virtual bool Lends() const { return false; }
+  /// Whether memory of the caller's is in use until the result is there. Nothing: what it waits for tells.
+  virtual std::optional<bool> Lends() const { return std::nullopt; }
   /// Returns when it is not in use any more.
   virtual void AwaitReturn() {}
   /// This thread is to wait for the result: does what that takes of work that this thread's executor has not begun,
   /// since all of its threads may be waiting.
   virtual void Help() {}
 
-  // Sources may wait for sources, in rows of any length: hence no recursion.
+  // Sources may wait for sources, in trees of any depth: hence no recursion. What follows adds to a list what is to be
+  // gone to next.
 
+  using Sources = absl::InlinedVector<Ref<FutureSource>, 2>;
   /// What the result comes from, where that is another source's; nothing where it is there.
-  virtual Ref<FutureSource> WaitsFor() { return {}; }
-  /// Cancels what is its own, and gives what else is to be cancelled.
-  virtual Ref<FutureSource> CancelStep() {
-    CancelSource();
-    return {};
-  }
+  virtual void WaitsFor(Sources& /*next*/) {}
+  /// Cancels what is its own; what else is to be cancelled comes next.
+  virtual void CancelStep(Sources& /*next*/) { CancelSource(); }
   /// Nobody wants the result: nothing of its owner's runs or is read when this returns, apart from what it waits for,
-  /// which it gives to be abandoned likewise.
-  virtual Ref<FutureSource> AbandonStep() = 0;
+  /// which comes next.
+  virtual void AbandonStep(Sources& next) = 0;
 };
 
+/// Goes to a source and to all that `step` adds to the list that it is given.
+template <class Step>
+void ForAll(Ref<FutureSource> source, Step step) {
+  FutureSource::Sources next;
+  if (source) next.push_back(std::move(source));
+  while (!next.empty()) {
+    const Ref<FutureSource> at = std::move(next.back());
+    next.pop_back();
+    step(*at, next);
+  }
+}
 /// The future of it is gone.
 inline void Abandon(Ref<FutureSource> source) {
-  while (source) source = source->AbandonStep();
+  ForAll(std::move(source), [](FutureSource& at, FutureSource::Sources& next) { at.AbandonStep(next); });
 }
-
-/// Whether `which` holds for a source or for what it waits for.
-template <class Which>
-bool AnyOf(FutureSource& source, Which which) {
-  for (Ref<FutureSource> at(&source); at; at = at->WaitsFor()) {
-    if (which(*at)) return true;
-  }
-  return false;
+/// All that a source waits for.
+inline void CancelAll(Ref<FutureSource> source) {
+  ForAll(std::move(source), [](FutureSource& at, FutureSource::Sources& next) { at.CancelStep(next); });
 }
 inline bool Needs(FutureSource& source, const ThreadRole& thread) {
-  return AnyOf(source, [&](FutureSource& one) { return one.Needs(thread); });
+  bool needs = false;
+  ForAll(Ref<FutureSource>(&source), [&](FutureSource& at, FutureSource::Sources& next) {
+    needs = needs || at.Needs(thread);
+    if (!needs) at.WaitsFor(next);
+  });
+  return needs;
 }
 inline bool Lends(FutureSource& source) {
-  return AnyOf(source, [](FutureSource& one) { return one.Lends(); });
+  bool lends = false;
+  ForAll(Ref<FutureSource>(&source), [&](FutureSource& at, FutureSource::Sources& next) {
+    const std::optional<bool> known = at.Lends();
+    lends = lends || known.value_or(false);
+    if (!lends && !known.has_value()) at.WaitsFor(next);
+  });
+  return lends;
 }
 inline void Help(FutureSource& source) {
   if (CurrentThread().work == nullptr) return;
-  AnyOf(source, [](FutureSource& one) {
-    one.Help();
-    return false;
+  ForAll(Ref<FutureSource>(&source), [](FutureSource& at, FutureSource::Sources& next) {
+    at.Help();
+    at.WaitsFor(next);
   });
 }
 
@@ -128,11 +145,10 @@ class FutureState : public FutureSource {
   FutureState() = default;
   explicit FutureState(absl::StatusOr<T> result) : result_(std::move(result)) {}
 
-  Ref<FutureSource> AbandonStep() override {
+  void AbandonStep(Sources& /*next*/) override {
     Forget();
     this->CancelSource();
     this->AwaitReturn();
-    return {};
   }
 
   /// Whether its source is in the process that forked this one. Nothing else is to be done with it then but to take a
@@ -527,38 +543,40 @@ class ThenState final : public FollowingState<U> {
     return Future<U>(std::move(state));
   }
 
-  void CancelSource() override {
-    for (Ref<FutureSource> at = CancelStep(); at;) at = at->CancelStep();
-  }
-  Ref<FutureSource> CancelStep() override {
+  void CancelSource() override { CancelAll(Ref<FutureSource>(this)); }
+  void CancelStep(FutureSource::Sources& next) override {
     {
       std::lock_guard lock(this->mutex_);
       this->cancelled_ = true;
     }
-    return WaitsFor();
+    WaitsFor(next);
   }
-  Ref<FutureSource> WaitsFor() override {
+  void WaitsFor(FutureSource::Sources& next) override {
     std::lock_guard lock(this->mutex_);
-    if (this->inner_) return this->inner_;
-    return upstream_;
+    if (this->inner_) {
+      next.push_back(this->inner_);
+    } else if (upstream_) {
+      next.push_back(upstream_);
+    }
   }
   Executor& executor() override { return *executor_; }
   std::shared_ptr<Executor> SharedExecutor() override { return executor_; }
   bool NeedsExecutor() override { return true; }
   bool Answered() override {
-    if constexpr (kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>>) {
-      std::unique_lock lock(this->mutex_);
+    std::unique_lock lock(this->mutex_);
+    if constexpr (kReturnsFuture) {
       const Ref<FutureState<U>> inner = this->inner_;
       lock.unlock();
       return inner && inner->Answered();
     } else {
-      const Ref<FutureSource> upstream = WaitsFor();
+      const Ref<FutureState<T>> upstream = upstream_;
+      lock.unlock();
       return !upstream || upstream->Answered();
     }
   }
   /// A future that the continuation is to return may.
-  bool Lends() const override { return kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>>; }
-  Ref<FutureSource> AbandonStep() override {
+  std::optional<bool> Lends() const override { return kReturnsFuture ? std::make_optional(true) : std::nullopt; }
+  void AbandonStep(FutureSource::Sources& next) override {
     FutureState<U>::Forget();
     std::unique_ptr<Fn> unused;
     std::unique_lock lock(this->mutex_);
@@ -574,10 +592,12 @@ class ThenState final : public FollowingState<U> {
       detail::Abandon(inner);  // meanwhile another may have come in its place
       lock.lock();
     }
-    return std::exchange(upstream_, {});
+    if (upstream_) next.push_back(std::exchange(upstream_, {}));
   }
 
  private:
+  static constexpr bool kReturnsFuture = kIsFuture<std::invoke_result_t<Fn, absl::StatusOr<T>>>;
+
   void Run(absl::Status taken) {
     std::unique_lock lock(this->mutex_);
     const Ref<FutureState<T>> upstream = std::exchange(upstream_, {});
@@ -670,37 +690,32 @@ class AllState final : public FutureState<Out> {
     if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) this->Set(std::move(slots_));
   }
 
-  void CancelSource() override {
-    for (const Ref<FutureSource>& source : Sources()) source->CancelSource();
+  void CancelSource() override { CancelAll(Ref<FutureSource>(this)); }
+  void CancelStep(FutureSource::Sources& next) override { WaitsFor(next); }
+  void WaitsFor(FutureSource::Sources& next) override {
+    std::lock_guard lock(mutex_);
+    next.insert(next.end(), sources_.rbegin(), sources_.rend());  // the first is gone to first
   }
   Executor& executor() override {
-    std::lock_guard lock(mutex_);
-    return sources_.empty() ? AnyThread() : sources_.back()->executor();
+    const Ref<FutureSource> last = Last();
+    return last ? last->executor() : AnyThread();
   }
-  bool Needs(const ThreadRole& thread) override {
-    const auto sources = Sources();
-    return std::any_of(sources.begin(), sources.end(), [&](const auto& one) { return detail::Needs(*one, thread); });
+  std::shared_ptr<Executor> SharedExecutor() override {
+    const Ref<FutureSource> last = Last();
+    return last ? last->SharedExecutor() : FutureSource::SharedExecutor();
   }
-  bool Lends() const override {
-    const auto sources = Sources();
-    return std::any_of(sources.begin(), sources.end(), [](const auto& one) { return detail::Lends(*one); });
-  }
-  void Help() override {
-    for (const Ref<FutureSource>& source : Sources()) detail::Help(*source);
-  }
-  Ref<FutureSource> AbandonStep() override {
+  void AbandonStep(FutureSource::Sources& next) override {
     this->Forget();
-    for (const Ref<FutureSource>& source : Sources()) detail::Abandon(source);
-    return {};
+    WaitsFor(next);
   }
 
  private:
-  std::vector<Ref<FutureSource>> Sources() const {
+  Ref<FutureSource> Last() {
     std::lock_guard lock(mutex_);
-    return sources_;
+    return sources_.empty() ? Ref<FutureSource>() : sources_.back();
   }
 
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   Out slots_;
   std::atomic<std::size_t> left_;
   std::vector<Ref<FutureSource>> sources_;
@@ -722,21 +737,15 @@ class AnyState final : public FutureState<std::pair<std::size_t, absl::StatusOr<
       if (!sources_[i]->OnReady(arrived, /*in_place=*/true)) arrived();
     }
   }
-  void CancelSource() override {
-    for (const Ref<FutureState<T>>& source : sources_) source->CancelSource();
-  }
+  void CancelSource() override { CancelAll(Ref<FutureSource>(this)); }
+  void CancelStep(FutureSource::Sources& next) override { WaitsFor(next); }
+  void WaitsFor(FutureSource::Sources& next) override { next.insert(next.end(), sources_.rbegin(), sources_.rend()); }
   Executor& executor() override { return sources_.front()->executor(); }
-  bool Needs(const ThreadRole& thread) override {
-    return std::any_of(sources_.begin(), sources_.end(), [&](const auto& one) { return detail::Needs(*one, thread); });
-  }
-  bool Lends() const override { return lends_; }
-  void Help() override {
-    for (const Ref<FutureState<T>>& source : sources_) detail::Help(*source);
-  }
-  Ref<FutureSource> AbandonStep() override {
+  std::shared_ptr<Executor> SharedExecutor() override { return sources_.front()->SharedExecutor(); }
+  std::optional<bool> Lends() const override { return lends_; }
+  void AbandonStep(FutureSource::Sources& next) override {
     this->Forget();
-    for (const Ref<FutureState<T>>& source : sources_) detail::Abandon(source);
-    return {};
+    WaitsFor(next);
   }
 
  private:
