@@ -176,6 +176,43 @@ TEST_CASE("what was under way when the process forked is the parent's alone", "[
   CHECK(session->Finish() == absl::OkStatus());
 }
 
+TEST_CASE("a process may fork while its other threads are told why their calls failed", "[client][fork]") {
+  RawServer server(Echo);
+  const Client client = Connect(server.target());
+  const absl::Status told =
+      client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::ZeroDuration()}).status();
+  REQUIRE(inferwire::InfoOf(told).reason == inferwire::CallInfo::Reason::kDeadline);
+  std::atomic<bool> over{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] {
+      while (!over) {
+        absl::Status status = absl::UnavailableError("x");
+        inferwire::detail::AttachCallInfo(status, {});
+      }
+    });
+  }
+  int failed = 0;
+  for (int i = 0; i < 40 && failed == 0; ++i) {
+    std::optional<absl::Status> copy = told;
+    failed = InChild([&] {
+      return FirstThatFails({
+          [&] { return Refused(client.Stream<&Inference::StreamInference>(Text("x")).status()); },
+          [&] { return Refused(client.Open<&Inference::Converse>().Finish()); },
+          [&] { return inferwire::InfoOf(*copy).attempts.empty() && copy->code() == told.code(); },
+          [&] {
+            copy.reset();
+            return true;
+          },
+      });
+    });
+  }
+  CHECK(failed == 0);
+  over = true;
+  for (std::thread& thread : threads) thread.join();
+  CHECK(inferwire::InfoOf(told).reason == inferwire::CallInfo::Reason::kDeadline);
+}
+
 TEST_CASE("a process may fork while its other threads call", "[client][fork]") {
   RawServer server(Echo);
   const Client client = Connect(server.target());

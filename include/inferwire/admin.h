@@ -246,7 +246,10 @@ class Admin {
 
  private:
   // It may have another shape now, whatever the answer was.
-  void Forget(const std::string& model) const { client_.engine()->template Kept<detail::KnownModels>()->Forget(model); }
+  void Forget(const std::string& model) const {
+    if (client_.engine()->foreign()) return;
+    client_.engine()->template Kept<detail::KnownModels>()->Forget(model);
+  }
 
   template <class R>
   static typename R::Request Named(const std::string& name) {

@@ -43,7 +43,9 @@ class InferenceClient {
   /// A model by name; an empty version leaves it to the server. Nothing is asked of the server yet.
   Model<C> GetModel(std::string name, ModelOptions options = {}) const {
     detail::Ref<engine::Carrier> shared;
-    if constexpr (SharesStreams<C>) shared = shared_->template Get<C>(client_, name);
+    if constexpr (SharesStreams<C>) {
+      if (!client_.engine()->foreign()) shared = shared_->template Get<C>(client_, name);
+    }
     return Model<C>(client_, std::move(name), std::move(options), std::move(shared));
   }
   // A template, since compilers take `{.check = false, .over_stream = true}` for a std::string too.

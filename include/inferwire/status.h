@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/error_details.h"
 #include "inferwire/stats.h"
@@ -95,10 +96,7 @@ inline constexpr std::string_view kCallInfoUrl = "call";
 /// status: so it holds words for the reader, and the story stays here for as long as that payload lives.
 class CallInfoShelf {
  public:
-  static CallInfoShelf& Instance() {
-    static CallInfoShelf* const shelf = new CallInfoShelf;  // never destroyed: a status may outlive static storage
-    return *shelf;
-  }
+  static CallInfoShelf& Instance() { return OfThisProcess<CallInfoShelf>(); }
   absl::Cord Put(CallInfo info, std::string said) {
     auto entry = std::make_unique<Entry>();
     entry->info = std::move(info);
@@ -106,7 +104,7 @@ class CallInfoShelf {
     const absl::string_view words = entry->words;
     std::lock_guard lock(mutex_);
     entries_.emplace(words.data(), std::move(entry));
-    return absl::MakeCordFromExternal(words, [this](absl::string_view gone) { Remove(gone.data()); });
+    return absl::MakeCordFromExternal(words, [](absl::string_view gone) { Instance().Remove(gone.data()); });
   }
   CallInfo Find(const absl::Cord& payload) {
     const auto words = payload.TryFlat();
@@ -144,7 +142,7 @@ inline void AttachCallInfo(absl::Status& status, const CallInfo& info, std::stri
 }  // namespace detail
 
 /// The story of the call that gave `status`; empty where `status` is OK or comes from elsewhere. Copies of the status
-/// carry it too, as long as they stay in this process.
+/// carry it too, as long as they stay in this process; what it forks has the text alone.
 inline CallInfo InfoOf(const absl::Status& status) {
   const auto payload = status.GetPayload(detail::ToAbsl(detail::kCallInfoUrl));
   return payload.has_value() ? detail::CallInfoShelf::Instance().Find(*payload) : CallInfo();

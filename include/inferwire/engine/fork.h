@@ -23,11 +23,13 @@ inline constinit std::atomic<bool> grpc_used_at_fork{false};
 inline constinit std::atomic<bool> grpc_lost{false};
 
 #if defined(__unix__) || defined(__APPLE__)
-// Asked before the fork, by the thread that forks: in the child gRPC's locks may be held by nobody.
-inline const int watching_grpc = ::pthread_atfork([] { grpc_used_at_fork = ::grpc_is_initialized() != 0; }, nullptr,
-                                                  [] {
-                                                    if (grpc_used_at_fork) grpc_lost = true;
-                                                  });
+// Asked before the fork, by the thread that forks: in the child gRPC's locks may be held by nobody. So it is not asked
+// there either, where that child forks.
+inline const int watching_grpc =
+    ::pthread_atfork([] { grpc_used_at_fork = grpc_lost || ::grpc_is_initialized() != 0; }, nullptr,
+                     [] {
+                       if (grpc_used_at_fork) grpc_lost = true;
+                     });
 #endif
 
 /// FAILED_PRECONDITION where it does not. Its threads are gone then and its sockets shared with the parent, and what is
