@@ -12,21 +12,18 @@
 #include <grpcpp/security/tls_credentials_options.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <fstream>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "inferwire/detail/connectivity.h"
 #include "inferwire/detail/error.h"
+#include "inferwire/detail/file.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -163,17 +160,18 @@ class Credentials {
 
   static absl::Status ReadPem(std::string_view field, const std::string& path, std::string_view marker,
                               std::string* contents) {
-    errno = 0;
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    // A directory opens but does not read.
-    if (!file || !(text << file.rdbuf())) {
-      const int error = errno;
-      return detail::NotFoundError(
-          detail::Cat("TLS: cannot read ", field, " '", path, "'",
-                      error != 0 ? detail::Cat(": ", std::strerror(error)) : ": it is empty or no file"));
+    const auto failed = [&](std::string_view why) {
+      return detail::NotFoundError(detail::Cat("TLS: cannot read ", field, " '", path, "': ", why));
+    };
+    constexpr std::uint64_t kMost = 16 << 20;  // the roots of all systems together take a few MiB
+    absl::StatusOr<detail::RegularFile> file = detail::RegularFile::Open(path);
+    if (!file.ok()) return failed(detail::ToStd(file.status().message()));
+    if (file->size() == 0) return failed("it is empty");
+    if (file->size() > kMost) return failed(detail::Cat("it has ", file->size(), " bytes; expected at most ", kMost));
+    contents->resize(static_cast<std::size_t>(file->size()));
+    if (absl::Status read = file->Read(contents->data(), contents->size()); !read.ok()) {
+      return failed(detail::ToStd(read.message()));
     }
-    *contents = std::move(text).str();
     const std::size_t begin = contents->find(marker);
     const std::size_t body = begin + marker.size();
     if (begin == std::string::npos) {

@@ -15,18 +15,17 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "inferwire/detail/error.h"
+#include "inferwire/detail/file.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/tensor.h"
@@ -195,17 +194,66 @@ inline absl::StatusOr<std::vector<std::string>> NpyStrings(std::string_view data
   return out;
 }
 
-/// The elements that begin at `start` of `file`, as the header describes them.
-inline absl::StatusOr<InferInput> NpyElements(std::string name, std::string file, std::size_t start, NpyHeader header) {
+/// How many bytes stand before the length of a header, and how long that is, in the newest format.
+inline constexpr std::size_t kNpyPrologue = 12;
+/// More than any header takes: NumPy itself reads 10,000 bytes, unless it is told to trust the file.
+inline constexpr std::uint32_t kMostNpyHeader = 1 << 16;
+
+/// Where the header of a file lies.
+struct NpyBegin {
+  std::size_t start;
+  std::size_t length;
+};
+
+/// By the first bytes of a file of `size`: kNpyPrologue, or all that there are.
+inline absl::StatusOr<NpyBegin> ReadNpyBegin(std::string_view first, std::uint64_t size) {
   const auto wrong = [](const auto&... what) { return detail::InvalidArgumentError(Cat(what...)); };
-  const absl::StatusOr<std::int64_t> elements = ElementCount(header.shape);
+  if (!first.starts_with(kNpyMagic) || size < 10) {
+    return wrong("the ", size, " bytes are no .npy file: they do not begin with \\x93NUMPY and a version");
+  }
+  const int major = static_cast<unsigned char>(first[6]);
+  const int minor = static_cast<unsigned char>(first[7]);
+  if (major < 1 || major > 3 || minor != 0) {
+    return wrong("the .npy format ", major, ".", minor, " is unknown; expected 1.0, 2.0 or 3.0");
+  }
+  const std::size_t length_size = major == 1 ? 2 : 4;
+  if (size < 8 + length_size) return wrong("the file ends within its header's length");
+  std::uint32_t length = 0;
+  std::memcpy(&length, first.data() + 8, length_size);
+  const std::size_t start = 8 + length_size;
+  if (length > size - start) return wrong("the header claims ", length, " bytes where ", size - start, " follow");
+  if (length > kMostNpyHeader) return wrong("the header claims ", length, " bytes; expected at most ", kMostNpyHeader);
+  return NpyBegin{start, length};
+}
+
+/// What the elements of a file are, once header and size were found to agree.
+struct NpyLayout {
+  DataType type;
+  bool unicode;  // of strings
+  std::size_t count, width;
+  Shape shape;
+};
+
+/// Whether what takes `cost` bytes of memory may be made of `size` bytes that a stranger sent: a little may always, and
+/// else `times` as much.
+inline bool InProportion(std::uint64_t cost, std::uint64_t size, std::uint64_t times) {
+  constexpr std::uint64_t kLittle = std::uint64_t{64} << 20;
+  return cost <= kLittle || cost / times <= size;
+}
+
+/// As the header describes the `size` bytes that follow it.
+inline absl::StatusOr<NpyLayout> LayOutNpy(std::string_view text, std::uint64_t size) {
+  const auto wrong = [](const auto&... what) { return detail::InvalidArgumentError(Cat(what...)); };
+  absl::StatusOr<NpyHeader> header = NpyHeaderParser(text).Parse();
+  if (!header.ok()) return header.status();
+  const absl::StatusOr<std::int64_t> elements = ElementCount(header->shape);
   if (!elements.ok()) return elements.status();
   const auto count = static_cast<std::uint64_t>(*elements);
-  if (header.fortran_order && header.shape.rank() > 1) {
+  if (header->fortran_order && header->shape.rank() > 1) {
     return wrong("the array is in Fortran's order; save numpy.ascontiguousarray(array)");
   }
 
-  const std::string_view descr = header.descr;
+  const std::string_view descr = header->descr;
   const auto row = std::find_if(kNpyTypes.begin(), kNpyTypes.end(), [&](const NpyRow& r) { return r.descr == descr; });
   const bool bytes = descr.starts_with("|S") || descr.starts_with("<S");
   const bool unicode = descr.starts_with("<U");
@@ -214,7 +262,7 @@ inline absl::StatusOr<InferInput> NpyElements(std::string name, std::string file
     width = ElementSize(row->type);
   } else if (bytes || unicode) {
     for (const char c : descr.substr(2)) {
-      if (c < '0' || c > '9' || width > file.size()) return wrong("the type '", descr, "' has no width that there is");
+      if (c < '0' || c > '9' || width > size) return wrong("the type '", descr, "' has no width that there is");
       width = width * 10 + static_cast<std::uint64_t>(c - '0');
     }
     if (width == 0) return wrong("strings of the type '", descr, "' have no room; expected a width of 1 or more");
@@ -230,26 +278,58 @@ inline absl::StatusOr<InferInput> NpyElements(std::string name, std::string file
     return wrong("the type '", descr, "' has no datatype; expected one of ", known, "|S or <U and a width");
   }
 
-  const std::uint64_t size = file.size() - start;
   if (count > size / width || count * width != size) {
-    return wrong("'", descr, "' ", header.shape.ToString(), " does not take the ", size,
+    return wrong("'", descr, "' ", header->shape.ToString(), " does not take the ", size,
                  " bytes that follow the header");
   }
-  if (row == kNpyTypes.end()) {
-    absl::StatusOr<std::vector<std::string>> strings =
-        NpyStrings(std::string_view(file).substr(start), count, width, unicode);
-    if (!strings.ok()) return strings.status();
-    return InferInput(std::move(name), *std::move(strings), std::move(header.shape));
+  const bool strings = row == kNpyTypes.end();
+  if (strings && !InProportion(count * sizeof(std::string), size, 4)) {
+    return wrong(count, " strings of ", width, " bytes take more memory than is in proportion, ", sizeof(std::string),
+                 " bytes each; save array.view(numpy.uint8)");
   }
-  if (row->type == DataType::kBool && std::any_of(file.begin() + static_cast<std::ptrdiff_t>(start), file.end(),
-                                                  [](char c) { return c != 0 && c != 1; })) {
-    return wrong("a bool is neither 0 nor 1");
+  return NpyLayout{strings ? DataType::kBytes : row->type, unicode, static_cast<std::size_t>(count),
+                   static_cast<std::size_t>(width), std::move(header->shape)};
+}
+
+/// The elements that begin at `start` of `file`.
+inline absl::StatusOr<InferInput> NpyElements(std::string name, std::string file, std::size_t start, NpyLayout layout) {
+  if (layout.type == DataType::kBytes) {
+    absl::StatusOr<std::vector<std::string>> strings =
+        NpyStrings(std::string_view(file).substr(start), layout.count, layout.width, layout.unicode);
+    if (!strings.ok()) return strings.status();
+    return InferInput(std::move(name), *std::move(strings), std::move(layout.shape));
+  }
+  if (layout.type == DataType::kBool && std::any_of(file.begin() + static_cast<std::ptrdiff_t>(start), file.end(),
+                                                    [](char c) { return c != 0 && c != 1; })) {
+    return detail::InvalidArgumentError("a bool is neither 0 nor 1");
   }
   // The specification aligns the elements in the file; where it does not, they are moved to where they are.
   if (start % 8 != 0) file.erase(0, std::exchange(start, 0));
   const auto kept = std::make_shared<const std::string>(std::move(file));
-  return InferInput::FromBytes(std::move(name), row->type, std::as_bytes(std::span<const char>(*kept)).subspan(start),
-                               std::move(header.shape), kept);
+  return InferInput::FromBytes(std::move(name), layout.type, std::as_bytes(std::span<const char>(*kept)).subspan(start),
+                               std::move(layout.shape), kept);
+}
+
+/// Reads no more than it understands so far: the begin, the header, and the elements once all else is right.
+inline absl::StatusOr<InferInput> ReadNpyFile(std::string name, RegularFile& file) {
+  std::string text((std::min)(file.size(), std::uint64_t{kNpyPrologue}), '\0');
+  if (absl::Status status = file.Read(text.data(), text.size()); !status.ok()) return status;
+  const absl::StatusOr<NpyBegin> begin = ReadNpyBegin(text, file.size());
+  if (!begin.ok()) return begin.status();
+  const std::size_t read = text.size();
+  const std::size_t end = begin->start + begin->length;
+  if (end > read) {
+    text.resize(end);
+    if (absl::Status status = file.Read(text.data() + read, end - read); !status.ok()) return status;
+  }
+  absl::StatusOr<NpyLayout> layout =
+      LayOutNpy(std::string_view(text).substr(begin->start, begin->length), file.size() - end);
+  if (!layout.ok()) return layout.status();
+  std::string elements = text.substr(end);  // of a header that is hardly there
+  const std::size_t more = elements.size();
+  elements.resize(static_cast<std::size_t>(file.size()) - end);
+  if (absl::Status status = file.Read(elements.data() + more, elements.size() - more); !status.ok()) return status;
+  return NpyElements(std::move(name), std::move(elements), 0, *std::move(layout));
 }
 
 }  // namespace detail
@@ -265,63 +345,61 @@ concept NpyWritable = requires(const T& tensor) {
 
 /// The array in the bytes of a .npy file (of format 1.0, 2.0 or 3.0; little-endian, row-major) as an input of this
 /// name, which owns it. Strings ('S', and 'U' as UTF-8) become BYTES without the zeros that pad them. INVALID_ARGUMENT
-/// naming what is wrong. Takes no more memory than the file, for strings one object of std::string each beside it.
+/// naming what is wrong. Takes no more memory than the file; for strings an object of std::string each beside it, which
+/// may take 64 MiB, or four times the elements' size, and are refused beyond. RESOURCE_EXHAUSTED where there is not so
+/// much memory.
 inline absl::StatusOr<InferInput> ParseNpy(std::string name, std::string file) {
-  const auto wrong = [](const auto&... what) { return detail::InvalidArgumentError(detail::Cat(what...)); };
-  if (!std::string_view(file).starts_with(detail::kNpyMagic) || file.size() < 10) {
-    return wrong("the ", file.size(), " bytes are no .npy file: they do not begin with \\x93NUMPY and a version");
-  }
-  const int major = static_cast<unsigned char>(file[6]);
-  const int minor = static_cast<unsigned char>(file[7]);
-  if (major < 1 || major > 3 || minor != 0) {
-    return wrong("the .npy format ", major, ".", minor, " is unknown; expected 1.0, 2.0 or 3.0");
-  }
-  const std::size_t length_size = major == 1 ? 2 : 4;
-  if (file.size() < 8 + length_size) return wrong("the file ends within its header's length");
-  std::uint32_t length = 0;
-  std::memcpy(&length, file.data() + 8, length_size);
-  const std::size_t start = 8 + length_size;
-  if (length > file.size() - start) {
-    return wrong("the header claims ", length, " bytes where ", file.size() - start, " follow");
-  }
-  absl::StatusOr<detail::NpyHeader> header =
-      detail::NpyHeaderParser(std::string_view(file).substr(start, length)).Parse();
-  if (!header.ok()) return header.status();
-  return detail::NpyElements(std::move(name), std::move(file), start + length, *std::move(header));
+  return detail::WithinMemory([&]() -> absl::StatusOr<InferInput> {
+    const absl::StatusOr<detail::NpyBegin> begin = detail::ReadNpyBegin(file, file.size());
+    if (!begin.ok()) return begin.status();
+    const std::size_t end = begin->start + begin->length;
+    absl::StatusOr<detail::NpyLayout> layout =
+        detail::LayOutNpy(std::string_view(file).substr(begin->start, begin->length), file.size() - end);
+    if (!layout.ok()) return layout.status();
+    return detail::NpyElements(std::move(name), std::move(file), end, *std::move(layout));
+  });
 }
 
-/// The same for a file. The error of the system where it cannot be read; errors name the file.
-inline absl::StatusOr<InferInput> ReadNpy(std::string name, const std::string& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> in(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (in == nullptr) return absl::ErrnoToStatus(errno, detail::Cat("cannot open ", path));
-  std::string file;
-  std::error_code unknown;  // of what is no regular file
-  if (const std::uintmax_t size = std::filesystem::file_size(path, unknown); !unknown && size < file.max_size()) {
-    file.reserve(static_cast<std::size_t>(size));
+/// The same for a regular file of at most `max_bytes`, by default as many as gRPC can send. Its header is understood,
+/// and found to agree with its size, before its elements are read. The error of the system where it cannot be read,
+/// INVALID_ARGUMENT for a directory, a device or a pipe, too; errors name the file.
+inline absl::StatusOr<InferInput> ReadNpy(std::string name, const std::string& path,
+                                          std::uint64_t max_bytes = std::uint64_t{1} << 31) {
+  const auto named = [&](const absl::Status& status, std::string_view between) {
+    return detail::MakeError(status.code(), detail::Cat(between, path, ": ", detail::ToStd(status.message())));
+  };
+  absl::StatusOr<detail::RegularFile> file = detail::RegularFile::Open(path);
+  if (!file.ok()) return named(file.status(), "cannot open ");
+  if (file->size() > max_bytes) {
+    return detail::InvalidArgumentError(
+        detail::Cat(path, ": it has ", file->size(), " bytes; expected at most ", max_bytes));
   }
-  std::array<char, 1 << 16> piece;
-  while (const std::size_t got = std::fread(piece.data(), 1, piece.size(), in.get())) file.append(piece.data(), got);
-  if (std::ferror(in.get()) != 0) return absl::ErrnoToStatus(errno, detail::Cat("cannot read ", path));
-  absl::StatusOr<InferInput> out = ParseNpy(std::move(name), std::move(file));
-  if (!out.ok()) return detail::InvalidArgumentError(detail::Cat(path, ": ", detail::ToStd(out.status().message())));
+  absl::StatusOr<InferInput> out = detail::WithinMemory([&] { return detail::ReadNpyFile(std::move(name), *file); });
+  if (!out.ok()) return named(out.status(), "");
   return out;
 }
 
 /// A tensor as a .npy file of format 1.0. BYTES become strings of the longest's width ('S'). INVALID_ARGUMENT for BF16,
-/// which NumPy does not have, and for a string that ends in a zero, which would be lost.
+/// which NumPy does not have, for a string that ends in a zero, which would be lost, and for strings that would be
+/// almost all padding: more than 64 MiB, and more than 16 times what they take. RESOURCE_EXHAUSTED where there is not
+/// so much memory.
 template <NpyWritable T>
 absl::StatusOr<std::string> FormatNpy(const T& tensor) {
   std::string descr;
   std::size_t width = 1;
+  std::uint64_t size = 0;
   if (tensor.datatype() == DataType::kBytes) {
     for (const auto& element : tensor.strings()) {
       if (!element.empty() && element.back() == '\0') {
         return detail::InvalidArgumentError("a string ends in a zero byte, which a .npy file cannot tell from padding");
       }
       width = (std::max)(width, element.size());
+      size += element.size() + 1;
     }
-    if (!tensor.strings().empty() && width > std::string().max_size() / 2 / tensor.strings().size()) {
-      return detail::InvalidArgumentError(detail::Cat("strings of a width of ", width, " do not fit in memory"));
+    const std::uint64_t count = tensor.strings().size();
+    if (count > 0 && (width > std::string().max_size() / 2 / count || !detail::InProportion(count * width, size, 16))) {
+      return detail::InvalidArgumentError(
+          detail::Cat(count, " strings, padded to ", width, " bytes each, would take more room than is in proportion"));
     }
     descr = detail::Cat("|S", width);
   } else {
@@ -342,18 +420,20 @@ absl::StatusOr<std::string> FormatNpy(const T& tensor) {
     return detail::InvalidArgumentError(
         detail::Cat("a shape of ", tensor.shape().rank(), " dimensions does not fit in a .npy header"));
   }
-  std::string out(detail::kNpyMagic);
-  out += std::string_view("\x01\0", 2);
-  out += static_cast<char>(header.size() & 0xff);
-  out += static_cast<char>(header.size() >> 8);
-  out += header;
-  if (tensor.datatype() == DataType::kBytes) {
-    out.reserve(out.size() + width * tensor.strings().size());
-    for (const auto& element : tensor.strings()) out.append(element).append(width - element.size(), '\0');
-  } else {
-    out.append(reinterpret_cast<const char*>(tensor.bytes().data()), tensor.bytes().size());
-  }
-  return out;
+  return detail::WithinMemory([&]() -> absl::StatusOr<std::string> {
+    std::string out(detail::kNpyMagic);
+    out += std::string_view("\x01\0", 2);
+    out += static_cast<char>(header.size() & 0xff);
+    out += static_cast<char>(header.size() >> 8);
+    out += header;
+    if (tensor.datatype() == DataType::kBytes) {
+      out.reserve(out.size() + width * tensor.strings().size());
+      for (const auto& element : tensor.strings()) out.append(element).append(width - element.size(), '\0');
+    } else {
+      out.append(reinterpret_cast<const char*>(tensor.bytes().data()), tensor.bytes().size());
+    }
+    return out;
+  });
 }
 
 /// The same into a file, in place of what it held. The error of the system where it cannot be written.

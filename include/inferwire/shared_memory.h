@@ -90,7 +90,7 @@ class SharedFile {
   }
   /// Whether it is what the name stands for: it may have been removed since, and another made.
   bool Is(const std::string& key) const {
-    const SharedFile named(key, O_RDONLY);
+    const SharedFile named(key, O_RDONLY | O_NONBLOCK);  // a pipe may lie there
     if (!named) return errno != ENOENT;
     struct stat a = {}, b = {};
     return fstat(file_, &a) == 0 && fstat(named.file_, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
