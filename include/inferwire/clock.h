@@ -37,18 +37,28 @@ class Clock {
   virtual void SetAlarm(const void* key, TimePoint at, absl::AnyInvocable<void()> ring) = 0;
 };
 
+namespace detail {
+
+template <class T>
+consteval bool RefuseTime() {
+  static_assert(std::is_same_v<T, void>,
+                "inferwire: a time is an absl::Duration, such as absl::Seconds(5); one of std::chrono becomes one by "
+                "absl::FromChrono");
+  return true;
+}
+
+}  // namespace detail
+
 /// A time in options: an absl::Duration, that says so where something else is given.
 class Duration : public absl::Duration {
  public:
   constexpr Duration() = default;
   constexpr Duration(absl::Duration given) : absl::Duration(given) {}  // NOLINT: meant to be implicit
+  // Refused while the constructor is being chosen, so that the error leads to the line that gave the time, also through
+  // a std::optional; and not in the body, where g++ names only the line in <optional>.
   template <class T>
-    requires(std::is_arithmetic_v<T> || requires { typename T::period; })
-  Duration(T) {  // NOLINT: meant to be implicit
-    static_assert(std::is_same_v<T, Duration>,
-                  "inferwire: a time is an absl::Duration, such as absl::Seconds(5); one of std::chrono becomes one by "
-                  "absl::FromChrono");
-  }
+    requires((std::is_arithmetic_v<T> || requires { typename T::period; }) && detail::RefuseTime<T>())
+  Duration(T) {}  // NOLINT: meant to be implicit
 };
 
 }  // namespace v0
