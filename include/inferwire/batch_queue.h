@@ -46,7 +46,7 @@ struct BatcherOptions {
   std::int64_t max_batch = 32;
   /// How long the first of a batch waits for others. Zero with `max_in_flight`: not at all where the server is idle,
   /// and while it works the next batch grows. Infinite: until the batch is full.
-  absl::Duration max_delay = absl::Milliseconds(2);
+  Duration max_delay = absl::Milliseconds(2);
   /// At most so many batches are under way at a time; those whose time has come wait for one to come back, and grow
   /// meanwhile. 0: any number.
   int max_in_flight = 0;

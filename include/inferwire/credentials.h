@@ -21,6 +21,7 @@
 #include <string_view>
 #include <utility>
 
+#include "inferwire/clock.h"
 #include "inferwire/detail/connectivity.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/file.h"
@@ -39,7 +40,7 @@ struct TlsOptions {
   /// How often the files are looked at; new connections are made with what they hold then, so that a certificate can be
   /// renewed under a running process. Replace files by renaming. A pair that does not match yet is left for the next
   /// look. Whole seconds, at least one; infinite: the files are read once.
-  absl::Duration reload_interval = absl::Minutes(1);
+  Duration reload_interval = absl::Minutes(1);
 };
 
 /// Plaintext or TLS. A value; nothing is read or connected before Client::Create.

@@ -374,6 +374,10 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   }
   /// Lets the call run on with nobody to take its result.
   void Detach() && { state_ = {}; }
+  template <class U = T>
+  void Detach() const& {
+    static_assert(!std::is_same_v<T, U>, "inferwire: Detach uses the future up; write std::move(future).Detach()");
+  }
 
   /// The same as a std::future, for code that knows those only. Dropping it cancels nothing.
   std::future<absl::StatusOr<T>> ToStd() && {
@@ -387,6 +391,11 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
     }
     return out;
   }
+  template <class U = T>
+  std::future<absl::StatusOr<U>> ToStd() const& {
+    static_assert(!std::is_same_v<T, U>, "inferwire: ToStd uses the future up; write std::move(future).ToStd()");
+    return {};
+  }
 
   /// A future of what `fn` makes of this one's result. `fn` takes an absl::StatusOr<T> and runs on the client's
   /// executor; it may return a value, a StatusOr, a Future (whose result is then waited for), a Status, or nothing.
@@ -395,6 +404,12 @@ class [[nodiscard("dropping a future cancels its call")]] Future {
   /// The same on an executor of your choice, which is that of what follows, too.
   template <class Fn>
   auto Then(std::shared_ptr<Executor> executor, Fn fn) &&;
+  // Not const, since an rvalue whose arguments need a conversion would then be ambiguous.
+  template <class Fn, class... More>
+  Future<T> Then(Fn&&, More&&...) & {
+    static_assert(std::is_void_v<Fn>, "inferwire: Then uses the future up; write std::move(future).Then(...)");
+    return {};
+  }
 
   auto operator co_await() && { return Awaiter{std::exchange(state_, {})}; }
   auto operator co_await() & { return std::move(*this).operator co_await(); }
@@ -778,7 +793,9 @@ auto Future<T>::Then(Fn fn) && {
 template <class T>
 template <class Fn>
 auto Future<T>::Then(std::shared_ptr<Executor> executor, Fn fn) && {
-  static_assert(std::is_invocable_v<Fn, absl::StatusOr<T>>, "inferwire: Then takes a function of absl::StatusOr<T>");
+  static_assert(
+      std::is_invocable_v<Fn, absl::StatusOr<T>>,
+      "inferwire: Then takes a function of an absl::StatusOr<T>, such as [](absl::StatusOr<T> result) { ... }");
   using U = typename detail::Flatten<std::invoke_result_t<Fn, absl::StatusOr<T>>>::Type;
   detail::Ref<detail::FutureState<T>> upstream = std::exchange(state_, {});
   if (!upstream)

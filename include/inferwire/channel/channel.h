@@ -50,21 +50,21 @@ struct ConnectionOptions {
   /// close connections that ping more often than they allow: one a 5 minutes is gRPC's own limit, see
   /// GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS on the server's side. At least 10 s. Connections on which
   /// memory is lent have none, unless keepalive_timeout is no longer than lent_memory_timeout.
-  absl::Duration keepalive_time = absl::InfiniteDuration();
+  Duration keepalive_time = absl::InfiniteDuration();
   /// A PING that is not answered for so long ends the connection; and so does, PINGs or not, what was sent and is not
   /// acknowledged by the peer's kernel for so long (Linux: TCP_USER_TIMEOUT).
-  absl::Duration keepalive_timeout = absl::Seconds(20);
+  Duration keepalive_timeout = absl::Seconds(20);
   /// PINGs also while there is no call; servers must allow that (GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS).
   bool keepalive_without_calls = false;
   /// A connection takes no new calls after so long, give or take a tenth, and is closed once those it carries have
   /// ended: so that clients find new servers behind a balancer that balances connections.
-  absl::Duration max_age = absl::InfiniteDuration();
+  Duration max_age = absl::InfiniteDuration();
   /// How long an attempt to connect may take, with TLS and the server's first word; gRPC's own is 20 s. Addresses that
   /// swallow packets cost the first calls that much, where their attempt_timeout is not shorter; a path on which a
   /// connection takes longer is never connected. At least 100 ms.
-  absl::Duration connect_timeout = absl::Seconds(3);
+  Duration connect_timeout = absl::Seconds(3);
   /// How long to wait between attempts to connect, at most; gRPC's own is two minutes.
-  absl::Duration max_reconnect_backoff = absl::Seconds(1);
+  Duration max_reconnect_backoff = absl::Seconds(1);
   /// Stands before "inferwire/VERSION grpc-c++/..." in the header user-agent.
   std::string user_agent = {};
   /// The header :authority, by which gateways route (Istio, Knative, a KServe ingress), where it is not the target's
@@ -83,7 +83,7 @@ struct ConnectionOptions {
   /// connection is closed after so long, so that the call ends no later than about this after its deadline or its
   /// cancellation. Such calls have a connection of their own; what is slower than this on the way breaks it. At least
   /// 100 ms.
-  absl::Duration lent_memory_timeout = absl::Seconds(1);
+  Duration lent_memory_timeout = absl::Seconds(1);
   /// The largest request sent, in bytes; what exceeds it ends the call with RESOURCE_EXHAUSTED before it is sent.
   std::int64_t max_send_message_bytes = (std::numeric_limits<std::int32_t>::max)();
   /// How many bytes a server may send of a call ahead of its reader: what a stream that is not read holds of memory

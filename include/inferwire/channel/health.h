@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "inferwire/clock.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/detail/utf8.h"
@@ -41,9 +42,9 @@ struct HealthPolicy {
   /// In place of grpc.health.v1, asked each `interval`: `.readiness = inferwire::ModelReady<OpenInference>("digits")`.
   std::optional<ReadinessCheck> readiness = std::nullopt;
   /// Between questions, and before a stream that broke is opened again.
-  absl::Duration interval = absl::Seconds(1);
+  Duration interval = absl::Seconds(1);
   /// Of one question. No answer is a no.
-  absl::Duration timeout = absl::Seconds(1);
+  Duration timeout = absl::Seconds(1);
 };
 
 namespace channel {

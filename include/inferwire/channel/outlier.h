@@ -23,19 +23,19 @@ inline namespace v0 {
 /// UNKNOWN, INTERNAL, and time that ran out; a target that cannot be connected to is not ejected, but avoided for half
 /// a second at most, so that a restarted server is used soon. With a single target nothing is ever ejected.
 struct OutlierPolicy {
-  int consecutive_failures = 5;                ///< so many in a row eject; 0 turns this off
-  absl::Duration ejection = absl::Seconds(1);  ///< the first time; twice as long the second time, and so on
-  double failure_rate = 0.5;                   ///< a greater share of the calls in `window` ejects; 1 turns this off
-  absl::Duration window = absl::Seconds(10);   ///< over which `failure_rate` is taken
-  int min_calls = 20;                          ///< in `window`, for `failure_rate` to count
-  absl::Duration max_ejection = absl::Seconds(30);  ///< the longest, and how long a target must be good to begin anew
-  double max_ejected = 0.5;                         ///< the share of the targets that may be ejected at a time
+  int consecutive_failures = 5;               ///< so many in a row eject; 0 turns this off
+  Duration ejection = absl::Seconds(1);       ///< the first time; twice as long the second time, and so on
+  double failure_rate = 0.5;                  ///< a greater share of the calls in `window` ejects; 1 turns this off
+  Duration window = absl::Seconds(10);        ///< over which `failure_rate` is taken
+  int min_calls = 20;                         ///< in `window`, for `failure_rate` to count
+  Duration max_ejection = absl::Seconds(30);  ///< the longest, and how long a target must be good to begin anew
+  double max_ejected = 0.5;                   ///< the share of the targets that may be ejected at a time
   /// With a smaller share of the targets neither ejected nor unhealthy, both are ignored and all are used: better some
   /// errors than the few that are left buried. 0: only where none is left.
   double panic_threshold = 0;
   /// A target that was ejected, unhealthy, down, or is new among others takes its share by and by, from a tenth at
   /// first to all of it after so long: caches are cold, and many clients notice it at once. 0 turns this off.
-  absl::Duration slow_start = absl::Seconds(5);
+  Duration slow_start = absl::Seconds(5);
 };
 
 namespace channel {
@@ -147,7 +147,7 @@ class Outlier {
   void Eject(TimePoint now) {
     ++times_;
     consecutive_ = 0;
-    const absl::Duration wait = (std::min)(policy_.ejection * times_, policy_.max_ejection);
+    const absl::Duration wait = (std::min<absl::Duration>)(policy_.ejection * times_, policy_.max_ejection);
     epoch_.fetch_add(1, std::memory_order_acq_rel);
     ejected_until_.store(After(now, wait), std::memory_order_release);
     probing_ = false;

@@ -59,7 +59,7 @@ class TargetHealth final : public TimerOwner {
       if (stopped_) return;
       heard_ = false;
       asked_ = line_->Now();
-      const absl::Duration timeout = watching_ ? absl::InfiniteDuration() : policy_.timeout;
+      const absl::Duration timeout = watching_ ? Duration(absl::InfiniteDuration()) : policy_.timeout;
       const std::string& path = policy_.readiness.has_value() ? *policy_.readiness->path : watching_ ? kWatch : kCheck;
       call = call_ = detail::MakeRef<StreamCall>(line_, loop_, Call::Spec{path, request_, {}, timeout},
                                                  StreamCall::Terms{.watches = watching_});

@@ -9,6 +9,7 @@
 
 #include <optional>
 
+#include "inferwire/clock.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 
@@ -20,7 +21,7 @@ inline namespace v0 {
 /// Only for idempotent calls.
 struct HedgePolicy {
   /// How long an attempt may stay unanswered before another is started beside it.
-  absl::Duration delay = absl::Milliseconds(50);
+  Duration delay = absl::Milliseconds(50);
   /// Extra attempts of one call.
   int max_hedges = 1;
   /// Extra attempts of all calls, as a share of the calls.

@@ -79,17 +79,17 @@ class RetryPredicate {
 /// When a failed attempt is tried again. The defaults ride out a server's restart or a dropped connection without
 /// adding noticeable load; the total deadline and the client's RetryBudget always have the last word.
 struct RetryPolicy {
-  int max_attempts = 4;                                     ///< the first one included; 1 turns retries off
-  absl::Duration initial_backoff = absl::Milliseconds(20);  ///< upper bound of the first wait (full jitter)
-  absl::Duration max_backoff = absl::Seconds(2);            ///< upper bound of every wait
-  double backoff_multiplier = 1.6;                          ///< growth of the bound from one wait to the next, >= 1
+  int max_attempts = 4;                               ///< the first one included; 1 turns retries off
+  Duration initial_backoff = absl::Milliseconds(20);  ///< upper bound of the first wait (full jitter)
+  Duration max_backoff = absl::Seconds(2);            ///< upper bound of every wait
+  double backoff_multiplier = 1.6;                    ///< growth of the bound from one wait to the next, >= 1
   StatusCodes retryable_codes = {absl::StatusCode::kUnavailable};  ///< what may pass by itself
   /// Decides in place of `retryable_codes`, where it is set. Idempotency, attempts, budget and deadline still hold. It
   /// runs inside the engine: it must be quick, and must not call the client. What it throws ends the call with
   /// INTERNAL.
   RetryPredicate retry_if = nullptr;
   /// The longest wait that a server may ask for, by the trailer grpc-retry-pushback-ms or by google.rpc.RetryInfo.
-  absl::Duration max_pushback = absl::Seconds(30);
+  Duration max_pushback = absl::Seconds(30);
 };
 
 namespace policy {
