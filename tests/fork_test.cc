@@ -261,6 +261,30 @@ TEST_CASE("a child of a process without a client makes one", "[.fork-first]") {
               /*exits=*/true) == 0);
   REQUIRE(NewClient().Call<&Inference::RunInference>(Text("x")).ok());  // the parent may too, afterwards
 }
+// What is made with a first call (descriptors, paths) may be half made when another thread forks.
+TEST_CASE("a child is forked in the midst of its parent's first calls", "[.fork-midst]") {
+  const Client client = NewClient();
+  std::atomic<int> begun{0}, failed{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      ++begun;
+      if (!client.Call<&Inference::RunInference>(Text("x")).ok()) ++failed;
+    });
+  }
+  while (begun < 4) {
+  }
+  REQUIRE(InChild([&] {
+            return FirstThatFails({
+                [&] { return Refused(client.Call<&Inference::RunInference>(Text("x")).status()); },
+                [&] { return Refused(client.Async<&Inference::RunInference>(Text("x")).Get().status()); },
+                [&] { return Refused(client.Stream<&Inference::StreamInference>(Text("x")).status()); },
+                [&] { return Refused(client.Open<&Inference::Converse>().Write(Text("x"))); },
+            });
+          }) == 0);
+  for (std::thread& thread : threads) thread.join();
+  REQUIRE(failed == 0);
+}
 TEST_CASE("a child ends with exit beside the static clients of its parent", "[.fork-exit]") {
   static const Client client = NewClient();
   static const auto executor = std::make_shared<inferwire::ThreadPool>(2);
@@ -300,5 +324,13 @@ TEST_CASE("a forked child makes its own client where gRPC allows, and ends in pe
     INFO(name);
     Process program({"/proc/self/exe", name, "-o", "/dev/null"}, /*quiet=*/true);
     CHECK(program.ExitCode() == 0);
+  }
+}
+TEST_CASE("a process may fork in the midst of its first calls", "[client][fork]") {
+  RawServer server(Echo);
+  ::setenv("INFERWIRE_TEST_TARGET", server.target().c_str(), 1);
+  for (int i = 0; i < 20; ++i) {
+    Process program({"/proc/self/exe", "[.fork-midst]", "-o", "/dev/null"}, /*quiet=*/true);
+    REQUIRE(program.ExitCode() == 0);
   }
 }

@@ -222,7 +222,7 @@ class Client {
   absl::StatusOr<typename R::Response> Call(const typename R::Request& request, CallOptions options = {}) const {
     static_assert(UnaryRpc<R>,
                   "inferwire: Call takes a unary method; Stream, Upload and Open are for those that stream");
-    return CallAs<typename R::Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<typename R::Response>,
+    return CallAs<typename R::Response>({R::path(), Encode(request)}, wire::DecodeInto<typename R::Response>,
                                         std::move(options));
   }
   template <auto Method>
@@ -235,7 +235,7 @@ class Client {
   Future<typename R::Response> Async(const typename R::Request& request, CallOptions options = {}) const {
     static_assert(UnaryRpc<R>,
                   "inferwire: Async takes a unary method; Stream, Upload and Open are for those that stream");
-    return AsyncAs<typename R::Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<typename R::Response>,
+    return AsyncAs<typename R::Response>({R::path(), Encode(request)}, wire::DecodeInto<typename R::Response>,
                                          std::move(options));
   }
   template <auto Method>
@@ -249,7 +249,7 @@ class Client {
     static_assert(ServerStreamRpc<R>,
                   "inferwire: Stream takes a method that streams its responses alone; Call and Async are for unary "
                   "ones, Upload and Open for those that stream requests");
-    return StreamAs<typename R::Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<typename R::Response>,
+    return StreamAs<typename R::Response>({R::path(), Encode(request)}, wire::DecodeInto<typename R::Response>,
                                           std::move(options));
   }
   template <auto Method>
@@ -280,7 +280,7 @@ class Client {
       if (!next.ok()) return next.status();
       return wire::Encode(*next);
     };
-    return StreamAs<Response>({R::path(), wire::Encode(request)}, wire::DecodeInto<Response>, std::move(options),
+    return StreamAs<Response>({R::path(), Encode(request)}, wire::DecodeInto<Response>, std::move(options),
                               std::move(go_on));
   }
   template <auto Method, class Resume>
@@ -334,6 +334,12 @@ class Client {
     /// What is waited for first.
     std::shared_ptr<engine::Gate> gate = nullptr;
   };
+  /// In a forked child no message is looked at: protobuf, too, may have been in the midst of something.
+  template <class Message>
+  absl::StatusOr<wire::Payload> Encode(const Message& request) const {
+    if (engine_->foreign()) return detail::ForkedError();
+    return wire::Encode(request);
+  }
   /// What the calls of all copies share, for layers that wait by themselves.
   const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
   /// Carries requests together on one stream. `once`: what is sent must arrive on one stream.

@@ -369,10 +369,7 @@ class UserCodeWait {
     std::mutex mutex;
     std::map<std::thread::id, std::thread::id> on;
   };
-  static Waits& All() {
-    static Waits* const waits = new Waits;  // never destroyed: futures may outlive static storage
-    return *waits;
-  }
+  static Waits& All() { return OfThisProcess<Waits>(); }
   bool may_ = true;
 };
 

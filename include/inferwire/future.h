@@ -473,10 +473,7 @@ struct FutureAccess {
 namespace detail {
 
 /// For continuations of what was never asynchronous.
-inline Executor& AnyThread() {
-  static InlineExecutor* const executor = new InlineExecutor;
-  return *executor;
-}
+inline Executor& AnyThread() { return OfThisProcess<InlineExecutor>(); }
 
 /// A result that is there from the start.
 template <class T>

@@ -345,6 +345,7 @@ class Model {
   friend class v0::Sequence;
 
   absl::StatusOr<wire::Payload> Encode(InferRequest& request) const {
+    if (client_.engine()->foreign()) return detail::ForkedError();
     request.set_model(name_);
     request.set_version(options_.version);
     return detail::EncodeRequest<C>(request);
@@ -400,7 +401,7 @@ class Model {
     requires TellsModels<C>
   {
     return client_.AsyncAs<ModelMetadata>({.path = C::ModelMetadata::path(),
-                                           .request = wire::Encode(Named<typename C::ModelMetadata::Request>()),
+                                           .request = client_.Encode(Named<typename C::ModelMetadata::Request>()),
                                            .draining = detail::DrainingOf<C>(),
                                            .foreign = !kBuiltIn<C>},
                                           decode, std::move(options));

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "inferwire/detail/error.h"
+#include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/stop.h"
 #include "inferwire/engine/stream.h"
@@ -62,15 +63,20 @@ class WriteAwaiter {
 
 /// The writing half, for RequestStream and Session alike.
 template <class Request>
+absl::StatusOr<wire::Payload> EncodeFor(const Ref<engine::StreamCall>& call, const Request& request) {
+  if (call && call->foreign()) return ForkedError();  // no message is looked at in a forked child
+  return wire::Encode(request);
+}
+template <class Request>
 absl::Status WriteMessage(const Ref<engine::StreamCall>& call, const Request& request) {
   if (!call) return detail::FailedPreconditionError("the stream was moved away");
-  absl::StatusOr<wire::Payload> payload = wire::Encode(request);
+  absl::StatusOr<wire::Payload> payload = EncodeFor(call, request);
   if (!payload.ok()) return payload.status();
   return call->Write(*std::move(payload));
 }
 template <class Request>
 WriteAwaiter AsyncWriteMessage(const Ref<engine::StreamCall>& call, const Request& request) {
-  return WriteAwaiter(call, wire::Encode(request));
+  return WriteAwaiter(call, EncodeFor(call, request));
 }
 
 }  // namespace detail

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <memory>
@@ -136,8 +137,12 @@ struct Rpc {
 
   /// The path as gRPC takes it. Lives as long as the process, so that calls may refer to it.
   static const std::string& path() {
-    static const std::string* const text = new std::string(kPath);
-    return *text;
+    // No guard as that of a static object: one who is forked while another thread holds it would wait for ever.
+    static constinit std::atomic<const std::string*> known{nullptr};
+    const std::string* text = known.load(std::memory_order_acquire);
+    if (text != nullptr) return *text;
+    auto made = std::make_unique<const std::string>(kPath);
+    return known.compare_exchange_strong(text, made.get(), std::memory_order_acq_rel) ? *made.release() : *text;
   }
 };
 
