@@ -197,7 +197,7 @@ TEST_CASE("what shares a stream on a forgotten connection goes by another one", 
       oip::ModelStreamInferResponse message;
       auto& response = *message.mutable_infer_response();
       response.set_id(request.id());
-      (*response.mutable_parameters())["triton_final_response"].set_bool_param(true);
+      (*response.mutable_parameters())[std::string("triton_final_response")].set_bool_param(true);
       if (!call.Write(message.SerializeAsString())) return;
     }
   });

@@ -35,6 +35,9 @@ namespace oip = inferwire::open_inference;
 
 namespace {
 
+// A constant, since g++ 12 takes a literal of this length for out of bounds where it optimises.
+const std::string kFinal = "triton_final_response";
+
 // Catch2 counts on one thread alone; elsewhere what must hold ends the test.
 void Must(bool holds) {
   if (!holds) std::abort();
@@ -57,7 +60,7 @@ class Stream {
     oip::ModelStreamInferResponse message;
     auto& response = *message.mutable_infer_response();
     response.set_id(id);
-    (*response.mutable_parameters())["triton_final_response"].set_bool_param(last);
+    (*response.mutable_parameters())[kFinal].set_bool_param(last);
     auto& output = *response.add_outputs();
     output.set_name("n");
     output.set_datatype("INT32");
@@ -68,14 +71,14 @@ class Stream {
   bool End(const std::string& id) {
     oip::ModelStreamInferResponse message;
     message.mutable_infer_response()->set_id(id);
-    (*message.mutable_infer_response()->mutable_parameters())["triton_final_response"].set_bool_param(true);
+    (*message.mutable_infer_response()->mutable_parameters())[kFinal].set_bool_param(true);
     return call_.Write(message.SerializeAsString());
   }
   bool Error(const std::string& id, const std::string& text, std::optional<bool> last = std::nullopt) {
     oip::ModelStreamInferResponse message;
     message.set_error_message(text);
     message.mutable_infer_response()->set_id(id);
-    if (last) (*message.mutable_infer_response()->mutable_parameters())["triton_final_response"].set_bool_param(*last);
+    if (last) (*message.mutable_infer_response()->mutable_parameters())[kFinal].set_bool_param(*last);
     return call_.Write(message.SerializeAsString());
   }
   // As servers that do not say which answer is the last; some leave the id out too.
