@@ -59,7 +59,7 @@ class BearerToken {
   /// wait for a token only where there is none that is valid; where none can be had they end with UNAUTHENTICATED and
   /// what `fetch` said, or threw. `fetch` runs on the client's executor, where it may block, and never twice at a time:
   /// on any thread of it, which may be one that waits for a call to which there is no token. A server's UNAUTHENTICATED
-  /// has the next call fetch anew.
+  /// has the next call fetch anew: three times at once, and then once in ten seconds.
   explicit BearerToken(Fetch fetch) : state_(std::make_shared<State>(std::move(fetch))) {}
 
   /// Sends it unencrypted too, where anyone on the way can read and use it: for loopback, or a mesh that encrypts.
@@ -109,10 +109,15 @@ class BearerToken {
     std::lock_guard lock(state_->mutex);
     return state_->token.value;
   }
-  /// A server did not take this value.
+  /// A server did not take this value. One that takes none is believed a few times, and then now and then: calls to
+  /// others would wait for a new token each time, and whoever gives them be asked without end.
   void Reject(const std::string& value) const {
+    constexpr absl::Duration kEach = absl::Seconds(10);
     std::lock_guard lock(state_->mutex);
-    if (value == state_->token.value) state_->rejected = true;
+    const absl::Time now = absl::Now();
+    if (value != state_->token.value || state_->rejected || state_->believed > now + 2 * kEach) return;
+    state_->believed = (std::max)(state_->believed, now) + kEach;
+    state_->rejected = true;
   }
 
  private:
@@ -158,6 +163,7 @@ class BearerToken {
     AccessToken token{{}, absl::InfinitePast()};
     absl::Time refresh = absl::InfinitePast();
     bool rejected = false;
+    absl::Time believed = absl::InfinitePast();
     bool fetching = false;
     std::thread::id fetching_thread;
     detail::Ref<detail::Job> job;  // until it is done

@@ -57,7 +57,8 @@ struct CallInfo {
   };
 
   Reason reason = Reason::kNone;
-  std::vector<Attempt> attempts;      ///< in the order they were started
+  /// In the order they were started: the first thousand, with the messages of the first 32.
+  std::vector<Attempt> attempts;
   std::vector<ErrorDetail> details;   ///< google.rpc.*, of the last attempt; unknown and malformed ones are left out
   Metadata initial_metadata;          ///< the server's, of the last attempt
   Metadata trailing_metadata;         ///< the server's, of the last attempt

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -287,8 +288,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   bool Running(const Attempt& attempt) const {
     return std::find(running_.begin(), running_.end(), &attempt) != running_.end();
   }
-  /// What broke so far does not count any more against what may yet.
-  void Progress() { plan_->Progress(); }
+  /// A message came, behind which it may be gone on.
+  void Progress(TimePoint now) { plan_->Progress(now); }
   /// From now on only this attempt counts: a part of its answer is used.
   void Commit(Attempt& attempt) {
     GiveUpOthers(attempt);
@@ -395,6 +396,9 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     const nanoseconds given = attempt.due() - attempt.started();
     return (std::min)(std::clamp<nanoseconds>(given / 100, milliseconds(10), milliseconds(100)), given / 4);
   }
+
+  // Of a stream that breaks for years not all attempts are kept, nor what the servers said each time.
+  static constexpr std::size_t kMostTold = 1000, kMostToldWholly = 32;
 
   // The end of what never starts, where the engine must not be touched.
   void Refuse(absl::Status status) {
@@ -640,6 +644,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     }
     policy::Failure failure;
     failure.accompanied = attempt.given_up();
+    failure.begun = Unprepared();
+    failure.whose = std::hash<const void*>()(&spec_.path) * 31 + std::hash<std::string>()(attempt.target());
     info_.details.clear();
     if (out_of_time && !over) Suspect(attempt, status);  // while it has its place
     if (over) {
@@ -736,14 +742,16 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     const absl::Duration latency = Between(attempt.started(), now);
     attempt.Judge(verdict, Timed() ? std::make_optional(latency) : std::nullopt, now);
     if (status.ok() && !telling_) return latency;
-    const auto number = static_cast<std::size_t>(attempt.number());
-    if (info_.attempts.size() <= number) info_.attempts.resize(number + 1);
-    info_.attempts[number] = {attempt.target(), attempt.peer(),  status.code(), std::string(status.message()),
+    CallInfo::Attempt told = {attempt.target(), attempt.peer(),  status.code(), std::string(status.message()),
                               latency,          attempt.hedge(), pushback};
     if (observer_ != nullptr) {
-      TellObserver("CallObserver::AttemptEnded",
-                   [&] { observer_->AttemptEnded(attempt.number(), info_.attempts[number]); });
+      TellObserver("CallObserver::AttemptEnded", [&] { observer_->AttemptEnded(attempt.number(), told); });
     }
+    const auto number = static_cast<std::size_t>(attempt.number());
+    if (number >= kMostTold) return latency;
+    if (number >= kMostToldWholly) told.message.clear();
+    if (info_.attempts.size() <= number) info_.attempts.resize(number + 1);
+    info_.attempts[number] = std::move(told);
     return latency;
   }
 

@@ -26,6 +26,7 @@
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/engine/stream.h"
+#include "inferwire/executor.h"
 #include "inferwire/wire/message.h"
 
 namespace inferwire {
@@ -78,23 +79,42 @@ class TargetHealth final : public TimerOwner {
     if (call) call->Cancel(detail::CancelledError("the target's health is of no interest any more"));
   }
 
-  void OnTimer(Timer&) override { Ask(); }
+  void OnTimer(Timer&) override {
+    detail::Ref<StreamCall> call;
+    {
+      std::lock_guard lock(mutex_);
+      call = call_;
+    }
+    if (!call) return Ask();
+    detail::RunOn(line_->executor(),
+                  [self = detail::Ref<TargetHealth>(this), call](const absl::Status&) { self->Listen(call); });
+  }
 
  private:
   // What a server without a health service is asked again after.
   static constexpr absl::Duration kLongWait = absl::Minutes(1);
+  // One that tells more than so much within that time is listened to a while later: the threads are everybody's.
+  static constexpr int kMostTold = 16;
+  static constexpr absl::Duration kPause = absl::Milliseconds(100);
 
   void Listen(detail::Ref<StreamCall> call) {
     while (true) {
       wire::Reply reply;
       switch (call->TryRead(&reply)) {
         case StreamCall::ReadState::kMessage: {
+          bool pause = false;
           {
             std::lock_guard lock(mutex_);
             heard_ = true;
+            const TimePoint now = line_->Now();
+            if (Between(told_since_, now) >= kPause) told_since_ = now, told_ = 0;
+            pause = ++told_ >= kMostTold;
           }
           Tell(Understand(std::move(reply)));
-          break;
+          if (!pause) break;
+          std::lock_guard lock(mutex_);
+          if (!stopped_) loop_.Arm(timer_, After(line_->Now(), kPause));
+          return;
         }
         case StreamCall::ReadState::kWait:
           if (call->OnReadable([self = detail::Ref<TargetHealth>(this), call] { self->Listen(call); })) return;
@@ -156,6 +176,8 @@ class TargetHealth final : public TimerOwner {
   bool stopped_ = false;
   bool watching_;
   bool heard_ = false;  // an answer of the present call
+  int told_ = 0;        // since then
+  TimePoint told_since_;
   TimePoint asked_;
   detail::Ref<StreamCall> call_;
   const wire::Payload request_;

@@ -590,11 +590,11 @@ class StreamCall : public Call {
 
   void Deliver(wire::Reply reply) {
     committed_ = true;
+    const TimePoint now = Now();
     if (terms_.resume != nullptr) {
       last_ = reply.Copy();
-      Progress();
+      Progress(now);
     }
-    const TimePoint now = Now();
     if (delivered_++ == 0) {
       first_delivery_ = now;
       if (terms_.first_message_timeout != absl::InfiniteDuration()) loop_.Disarm(first_message_timer_);

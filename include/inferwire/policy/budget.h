@@ -8,10 +8,14 @@
 #include <absl/time/time.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <mutex>
 
 #include "inferwire/clock.h"
 #include "inferwire/detail/error.h"
@@ -21,7 +25,9 @@ namespace inferwire {
 inline namespace v0 {
 
 /// Bounds the retries of all calls of a client together. With every server down, the attempts made are at most
-/// (1 + ratio) x calls + min_per_second x seconds + what was saved up before.
+/// (1 + ratio) x calls + min_per_second x seconds + what was saved up before, or is overdrawn: ten seconds' worth. One
+/// method at one target that uses up the budget does not use up that of others: they may overdraw it by a second's
+/// worth each, once in ten seconds. Streams that go on where they broke leave half of what it starts with to others.
 struct RetryBudget {
   /// What every call adds, in retries. Infinity lifts the budget; 0 leaves only the minimum.
   double ratio = 0.1;
@@ -56,6 +62,7 @@ class Budget {
         per_second_(Units(min_per_second)),
         capacity_(Saturated(static_cast<double>(per_second_) * 10 + static_cast<double>(deposit_) * 1000)),
         tokens_(Saturated(static_cast<double>(per_second_) * 10)),
+        each_(Each(min_per_second)),
         filled_(now) {}
 
   /// For each call, once.
@@ -64,24 +71,51 @@ class Budget {
     tokens_.fetch_add(deposit_, std::memory_order_relaxed);
   }
 
-  /// For each extra attempt; false if there is no token for it. Never more are given out than were put in.
-  bool Withdraw(TimePoint now) {
+  /// For each extra attempt; false if there is no token for it. `whose` tells apart who takes from one budget, such as
+  /// a method at a target: who has hardly taken any of late gets one in advance, of what time will bring, so that
+  /// nobody can use up what is everybody's. `begun`: for what has had a part of its answer; it leaves half of the
+  /// start, and gets none in advance but where it is modest too. 0 is nobody: never more are given to it than were put
+  /// in.
+  bool Withdraw(TimePoint now, std::size_t whose = 0, bool begun = false) {
     if (unlimited_) return true;
     Fill(now);
-    std::int64_t tokens = tokens_.load(std::memory_order_relaxed);
-    while (tokens >= kToken) {
-      if (tokens_.compare_exchange_weak(tokens, tokens - kToken, std::memory_order_relaxed)) return true;
-    }
-    return false;
+    if (whose == 0) return Take(kToken);
+    std::lock_guard lock(mutex_);
+    TimePoint& even = even_[whose % even_.size()];
+    const TimePoint after = (std::max)(even, now) + each_;
+    const bool modest = per_second_ > 0 && after <= now + (std::max)(each_, kModest);
+    if (!Take(begun && !modest ? kToken + start() / 2 : kToken) && !(modest && Take(kToken - start()))) return false;
+    even = (std::min)(after, now + (std::max)(each_, kForgotten));
+    return true;
   }
 
   /// What it holds, in tokens; for tests and measures.
   double available() const {
-    return static_cast<double>(tokens_.load(std::memory_order_relaxed)) / static_cast<double>(kToken);
+    const std::int64_t tokens = tokens_.load(std::memory_order_relaxed);
+    return static_cast<double>((std::max)(tokens, std::int64_t{0})) / static_cast<double>(kToken);
   }
 
  private:
   static constexpr std::int64_t kToken = 1'000'000;
+  // Who takes a tenth of the minimum, in the mean of so long, is modest; and it is forgotten after so long what
+  // somebody took beyond.
+  static constexpr std::chrono::nanoseconds kModest = std::chrono::seconds(10), kForgotten = std::chrono::seconds(60);
+
+  // One, where there are so many. It may leave a debt, which time pays before anything is given out again.
+  bool Take(std::int64_t least) {
+    std::int64_t tokens = tokens_.load(std::memory_order_relaxed);
+    while (tokens >= least) {
+      if (tokens_.compare_exchange_weak(tokens, tokens - kToken, std::memory_order_relaxed)) return true;
+    }
+    return false;
+  }
+  std::int64_t start() const { return Saturated(static_cast<double>(per_second_) * 10); }
+  // How long a tenth of the minimum takes to bring one.
+  static std::chrono::nanoseconds Each(double min_per_second) {
+    constexpr double kDay = 86400;
+    return std::chrono::nanoseconds(
+        static_cast<std::int64_t>(1e9 * (min_per_second > 10 / kDay ? 10 / min_per_second : kDay)));
+  }
   static std::int64_t Saturated(double units) {
     return static_cast<std::int64_t>((std::min)(units, 1e18));  // two of them still fit
   }
@@ -104,7 +138,10 @@ class Budget {
   const bool unlimited_;
   const std::int64_t deposit_, per_second_, capacity_;
   std::atomic<std::int64_t> tokens_;
+  const std::chrono::nanoseconds each_;
   std::atomic<TimePoint> filled_;
+  std::mutex mutex_;
+  std::array<TimePoint, 64> even_{};  // when they will have taken no more than a tenth; what meets there shares it
 };
 
 }  // namespace policy

@@ -58,6 +58,7 @@ class Plan {
   /// An attempt starts: its number, and when it is to be over.
   std::pair<int, TimePoint> Start(TimePoint now) {
     const TimePoint due = (std::min)(terms_.deadline, After(now, terms_.attempt_timeout));
+    latest_ = now;
     running_.push_back({started_, due});
     retry_at_ = TimePoint::max();
     hedge_at_ = hedges_left_ > 0 ? After(now, terms_.hedge_delay) : TimePoint::max();
@@ -105,8 +106,8 @@ class Plan {
     Commit(attempt);
     answered_ = true;
   }
-  /// It brought the call forward: what breaks hereafter is a first failure again. Retries still come from the budget.
-  void Progress() { retry_.Restart(); }
+  /// The attempt to which it is committed brought the call forward: see Retry.
+  void Progress(TimePoint now) { retry_.Progress(Between(latest_, now)); }
 
   Next OnTime(TimePoint now) {
     if (answered_) return {Act::kNothing};
@@ -160,6 +161,7 @@ class Plan {
   Budget& hedge_budget_;
   int hedges_left_;
   int started_ = 0;
+  TimePoint latest_;  // when the last one started
   bool answered_ = false;
   absl::InlinedVector<Running, 2> running_;
   TimePoint retry_at_ = TimePoint::max();

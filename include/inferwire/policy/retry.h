@@ -8,6 +8,7 @@
 #include <absl/time/time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -79,7 +80,8 @@ class RetryPredicate {
 /// When a failed attempt is tried again. The defaults ride out a server's restart or a dropped connection without
 /// adding noticeable load; the total deadline and the client's RetryBudget always have the last word.
 struct RetryPolicy {
-  int max_attempts = 4;                               ///< the first one included; 1 turns retries off
+  /// The first one included; 1 turns retries off. Of a stream that goes on where it broke: in a row.
+  int max_attempts = 4;
   Duration initial_backoff = absl::Milliseconds(20);  ///< upper bound of the first wait (full jitter)
   Duration max_backoff = absl::Seconds(2);            ///< upper bound of every wait
   double backoff_multiplier = 1.6;                    ///< growth of the bound from one wait to the next, >= 1
@@ -130,6 +132,10 @@ struct Failure {
   /// Whether the server works, and it is perhaps by another request that it failed, which the next attempt is kept
   /// apart from: it happens once, and does not draw on the budget.
   bool anothers = false;
+  /// Whether a part of the answer has come, and another attempt is for the rest.
+  bool begun = false;
+  /// Who draws on the budget; 0: nobody in particular.
+  std::size_t whose = 0;
   /// How long the server asked to be left alone; negative: do not come back (gRFC A6).
   std::optional<absl::Duration> pushback = std::nullopt;
 };
@@ -147,6 +153,7 @@ class Retry {
   Retry(const RetryPolicy& policy, Budget& budget, bool idempotent)
       : backoff_(policy.initial_backoff, policy.max_backoff, policy.backoff_multiplier),
         max_pushback_(policy.max_pushback),
+        steady_((std::max)(policy.max_backoff, absl::Seconds(1))),
         budget_(budget),
         most_(policy.max_attempts - 1),
         left_(most_),
@@ -164,25 +171,44 @@ class Retry {
       // Not before the server wants it; the backoff's jitter on top keeps its clients apart.
       delay += (std::min)(*failure.pushback, max_pushback_);
     }
+    if (failure.begun) {
+      constexpr std::chrono::seconds kEach(1);
+      next_ = (std::max)(next_, now - kAtOnce * kEach) + kEach;
+      delay = (std::max)(delay, Between(now, next_));
+    }
     if (delay >= remaining) return Stop(CallInfo::Reason::kDeadline);
-    if (!failure.anothers && !budget_.Withdraw(now)) return Stop(CallInfo::Reason::kBudgetExhausted);
+    if (!failure.anothers && !budget_.Withdraw(now, failure.whose, failure.begun)) {
+      return Stop(CallInfo::Reason::kBudgetExhausted);
+    }
     --left_;
     return {true, delay, CallInfo::Reason::kNone};
   }
-  /// As if nothing had failed yet.
-  void Restart() {
-    left_ = most_;
-    backoff_.Restart();
+  /// An attempt that has `lasted` so long brought a message. One that lasts is as if nothing had failed yet; of those
+  /// that soon break some messages make up for one. The wait grows all the same: a message is no licence.
+  void Progress(absl::Duration lasted) {
+    if (lasted >= steady_) {
+      left_ = most_;
+      backoff_.Restart();
+    } else if (++messages_ % kMessagesEach == 0) {
+      left_ = (std::min)(most_, left_ + 1);
+    }
   }
 
  private:
+  static constexpr int kMessagesEach = 4;
+  // What has begun goes on so often at once, and once a second from then on, whatever the policy's waits are.
+  static constexpr int kAtOnce = 16;
+
   static Decision Stop(CallInfo::Reason reason) { return {false, absl::ZeroDuration(), reason}; }
 
   Backoff backoff_;
   absl::Duration max_pushback_;
+  const absl::Duration steady_;  // what an attempt lasts that is none of those that break at once
   Budget& budget_;
   const int most_;
   int left_;
+  int messages_ = 0;
+  TimePoint next_ = TimePoint::min() + std::chrono::hours(1);
   bool idempotent_;
 };
 
