@@ -154,7 +154,8 @@ class Client {
     absl::StatusOr<Credentials::Built> built = options.credentials.Build();
     if (!built.ok()) return detail::WithoutTrace(built.status());
     channel::Connector connector(*built, options.pool, options.connection,
-                                 static_cast<int>(options.max_receive_message_bytes));
+                                 static_cast<int>(options.max_receive_message_bytes),
+                                 options.compression != Compression::kNone);
     const bool health = options.health.check_service.has_value() || options.health.readiness.has_value();
     const auto engine = engine::Engine::Make(std::move(options), std::move(connector));
     if (health) engine->Follow(std::make_unique<engine::Health>(engine));
@@ -260,7 +261,9 @@ class Client {
   /// The same, and goes on where it broke: `resume`, a function (const Request&, const Response& last) -> Request,
   /// makes of the request and the last response that came one for what comes behind it, which goes to another target
   /// where there is one. Each response is given once. It runs on the executor, and may also give an absl::StatusOr.
-  /// Breaks in a row count against RetryPolicy::max_attempts; a response begins the count anew.
+  /// Breaks in a row count against RetryPolicy::max_attempts. An attempt that has lasted max_backoff, at least a
+  /// second, begins the count and the waits anew with each response; where it breaks sooner, four responses make up for
+  /// one break, and the waits go on growing. A stream goes on 16 times at once, and then once a second, at the most.
   template <RpcType R, class Resume>
   ResponseStream<typename R::Response> Stream(const typename R::Request& request, CallOptions options,
                                               Resume resume) const {

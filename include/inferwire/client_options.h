@@ -80,10 +80,12 @@ struct ClientOptions {
   /// `authorization` of their own. Over plaintext only by
   /// BearerToken::EvenOverPlaintext.
   std::optional<BearerToken> token = std::nullopt;
-  /// Of requests. Off: tensors compress badly.
+  /// Of requests, and whether answers are taken so. Off: tensors compress badly, and answers that inflate are bounded
+  /// by nothing.
   Compression compression = Compression::kNone;
   /// The largest reply taken, in bytes; what exceeds it ends the call with RESOURCE_EXHAUSTED. gRPC's own default of
-  /// 4 MiB is one large image; this one bounds what a hostile server can make the process allocate.
+  /// 4 MiB is one large image; this one bounds what a hostile server can make the process allocate for an answer, but
+  /// for compressed ones, where they are taken: see Compression.
   std::int64_t max_receive_message_bytes = std::int64_t{1} << 30;
   /// Where continuations and coroutines run; unset: a small pool that all clients share.
   std::shared_ptr<Executor> executor = nullptr;

@@ -40,8 +40,11 @@
 namespace inferwire {
 inline namespace v0 {
 
-/// How requests are compressed on their way. Answers come as the server likes, and are taken either way. Numbers
-/// compress badly and networks are quick: it pays for long texts over slow links.
+/// How requests are compressed on their way. Who sends them so takes answers so, too; else a server is told that
+/// answers are not taken so, and one that does not heed it has its calls end with an error, and nothing inflated. gRPC
+/// inflates a message before it looks at its size: a compressed answer, itself bounded by max_receive_message_bytes,
+/// can make the process allocate a thousand times of that. So this is for servers that one trusts. Numbers compress
+/// badly and networks are quick: it pays for long texts over slow links.
 enum class Compression { kNone, kDeflate, kGzip };
 
 /// What every connection of a client is like.
@@ -230,9 +233,10 @@ class Connection {
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
   /// Connects with the first call. Not to be used for new calls after `expires`. `arguments` are what the rest is made
-  /// to, `options` what they were made from.
+  /// to, `options` what they were made from. `compressed`: whether calls usually take compressed answers.
   Channel(std::string target, std::shared_ptr<grpc::ChannelCredentials> credentials, grpc::ChannelArguments arguments,
-          const ConnectionOptions& options, TimePoint made = TimePoint(), TimePoint expires = TimePoint::max())
+          const ConnectionOptions& options, TimePoint made = TimePoint(), TimePoint expires = TimePoint::max(),
+          bool compressed = false)
       : target_(std::move(target)),
         options_(options),
         made_(made),
@@ -240,7 +244,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
         spelling_(Unmistakable(target_)),
         credentials_(std::move(credentials)),
         arguments_(std::move(arguments)),
-        usual_(Connect(/*idempotent=*/true, /*lends=*/false)),
+        compressed_(compressed),
+        usual_(Connect({.compressed = compressed})),
         dead_(state() != GRPC_CHANNEL_IDLE) {}
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
@@ -252,6 +257,13 @@ class Channel : public std::enable_shared_from_this<Channel> {
   }
 
   const std::string& target() const { return target_; }
+  /// What calls need of a connection.
+  struct Kind {
+    bool idempotent = true;
+    bool lends = false;
+    bool compressed = false;
+    bool operator==(const Kind&) const = default;
+  };
   /// The connection for calls of a kind; each kind but the usual one has its own, made with its first call.
   ///
   /// Calls that may run twice do without gRPC's own retry layer, which costs a tenth of a small call, and hides from
@@ -260,10 +272,13 @@ class Channel : public std::enable_shared_from_this<Channel> {
   ///
   /// Calls that lend memory need a connection that is closed when its peer takes nothing more, within
   /// ConnectionOptions::lent_memory_timeout; others had better be patient.
-  const std::shared_ptr<Connection>& connection(bool idempotent, bool lends) {
-    if (idempotent && !lends) return usual_;
-    Spare& spare = spares_[std::size_t{idempotent ? 0U : 1U} + (lends ? 2U : 0U)];
-    std::call_once(spare.once, [&] { spare.connection = Connect(idempotent, lends); });
+  ///
+  /// Calls that take compressed answers need one that has gRPC inflate them, which others are not to have.
+  const std::shared_ptr<Connection>& connection(const Kind& kind) {
+    if (kind == Kind{.compressed = compressed_}) return usual_;
+    Spare& spare =
+        spares_[std::size_t{kind.idempotent ? 0U : 1U} + (kind.lends ? 2U : 0U) + (kind.compressed ? 4U : 0U)];
+    std::call_once(spare.once, [&] { spare.connection = Connect(kind); });
     return spare.connection;
   }
 
@@ -298,6 +313,12 @@ class Channel : public std::enable_shared_from_this<Channel> {
       return detail::MakeError(absl::StatusCode::kUnavailable,
                                detail::Cat("gRPC cannot make a channel to '", target_, "': ", text));
     }
+    if (status.code() == absl::StatusCode::kUnimplemented && text.starts_with("Compression algorithm '")) {
+      return detail::MakeError(status.code(),
+                               detail::Cat(text,
+                                           " The server compresses its answers, unasked; calls take that which have a "
+                                           "`compression` of their own, or their client has"));
+    }
     if (status.code() != absl::StatusCode::kUnavailable) return status;
     const std::string advice = Advice(text, target_, options_.use_proxy);
     return advice.empty() ? status : detail::MakeError(status.code(), detail::Cat(text, advice));
@@ -330,9 +351,13 @@ class Channel : public std::enable_shared_from_this<Channel> {
     return target;
   }
 
-  std::shared_ptr<Connection> Connect(bool idempotent, bool lends) const {
+  std::shared_ptr<Connection> Connect(const Kind& kind) const {
     grpc::ChannelArguments arguments = arguments_;
-    arguments.SetInt("grpc.enable_retries", idempotent ? 0 : 1);
+    arguments.SetInt("grpc.enable_retries", kind.idempotent ? 0 : 1);
+    // The bits of GRPC_COMPRESS_NONE, _DEFLATE and _GZIP. Where a server does not heed them gRPC would inflate first,
+    // and then refuse.
+    arguments.SetInt("grpc.compression_enabled_algorithms_bitset", kind.compressed ? 7 : 1);
+    if (!kind.compressed) arguments.SetInt("grpc.per_message_decompression", 0);
     // The engine keeps every deadline itself, also where gRPC would not; a second timer costs a twentieth of a small
     // call. Servers are told of deadlines all the same. But a service config, one that comes by xDS too, may have
     // timeouts of its own, which only gRPC knows.
@@ -343,7 +368,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
     // long as a PING may go unanswered. What has no PINGs is told to send them after some weeks. The two times are one
     // to gRPC: where memory is lent for less long than a PING may take there are none, since they would end connections
     // that are only slow. Each key is given once, since gRPC heeds the first.
-    const bool serves_both = !lends || options_.keepalive_timeout <= options_.lent_memory_timeout;
+    const bool serves_both = !kind.lends || options_.keepalive_timeout <= options_.lent_memory_timeout;
     constexpr int kWeeks = (std::numeric_limits<std::int32_t>::max)() - 1;
     arguments.SetInt("grpc.keepalive_time_ms",
                      serves_both ? (std::min)(Milliseconds(options_.keepalive_time), kWeeks) : kWeeks);
@@ -358,6 +383,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   const std::string spelling_;  // for gRPC
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const grpc::ChannelArguments arguments_;
+  const bool compressed_;
   const std::shared_ptr<Connection> usual_;
   const bool dead_;
   std::atomic<int> in_flight_{0};
@@ -366,7 +392,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
     std::once_flag once;
     std::shared_ptr<Connection> connection;
   };
-  std::array<Spare, 4> spares_;
+  std::array<Spare, 8> spares_;
 };
 
 /// The most that a server may send beside messages.

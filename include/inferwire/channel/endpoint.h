@@ -276,14 +276,16 @@ class Endpoints {
 class Connector {
  public:
   Connector(const Credentials::Built& credentials, const PoolPolicy& policy, const ConnectionOptions& options,
-            int max_receive_bytes)
+            int max_receive_bytes, bool compressed = false)
       : credentials_(credentials.credentials),
         policy_(policy),
         options_(options),
         arguments_(Arguments(max_receive_bytes, options, credentials.server_name)),
-        key_(detail::Cat(max_receive_bytes, " ", policy.min_channels, " ", policy.max_channels, " ",
-                         policy.max_streams_per_channel, " ", absl::FormatDuration(policy.idle_timeout), " ",
-                         IdentityOf(options), "\n", credentials.identity)) {}
+        compressed_(compressed),
+        key_(detail::Cat(max_receive_bytes, compressed ? " compressed " : " ", policy.min_channels, " ",
+                         policy.max_channels, " ", policy.max_streams_per_channel, " ",
+                         absl::FormatDuration(policy.idle_timeout), " ", IdentityOf(options), "\n",
+                         credentials.identity)) {}
 
   std::vector<std::shared_ptr<Endpoint>> Connect(const std::vector<std::string>& targets) const {
     std::vector<std::shared_ptr<Endpoint>> out;
@@ -291,8 +293,8 @@ class Connector {
       std::shared_ptr<Endpoint> endpoint = Endpoints::Instance().Get(detail::Cat(target, "\n", key_), [&] {
         return std::make_shared<Endpoint>(
             target, policy_,
-            [target, policy = policy_, options = options_, credentials = credentials_, base = arguments_](
-                bool spare, TimePoint now) {
+            [target, policy = policy_, options = options_, credentials = credentials_, base = arguments_,
+             compressed = compressed_](bool spare, TimePoint now) {
               grpc::ChannelArguments arguments = base;
               // gRPC has channels with equal arguments share a connection.
               static std::atomic<int> connections{0};
@@ -304,7 +306,7 @@ class Connector {
               // Connections made together are not to end together: theirs are spread by the golden ratio.
               const double spread = 0.9 + 0.2 * std::fmod(number * 0.6180339887498949, 1.0);
               return std::make_shared<Channel>(target, credentials, arguments, options, now,
-                                               After(now, options.max_age * spread));
+                                               After(now, options.max_age * spread), compressed);
             });
       });
       // A target that is named twice is one target.
@@ -318,6 +320,7 @@ class Connector {
   const PoolPolicy policy_;
   const ConnectionOptions options_;
   const grpc::ChannelArguments arguments_;
+  const bool compressed_;  // whether answers are taken so, unless a call says otherwise
   const std::string key_;
 };
 
