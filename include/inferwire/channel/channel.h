@@ -245,7 +245,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
         credentials_(std::move(credentials)),
         arguments_(std::move(arguments)),
         compressed_(compressed),
-        usual_(Connect({.compressed = compressed})),
+        usual_(Connect(/*idempotent=*/true, /*lends=*/false, compressed)),
         dead_(state() != GRPC_CHANNEL_IDLE) {}
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
@@ -257,13 +257,6 @@ class Channel : public std::enable_shared_from_this<Channel> {
   }
 
   const std::string& target() const { return target_; }
-  /// What calls need of a connection.
-  struct Kind {
-    bool idempotent = true;
-    bool lends = false;
-    bool compressed = false;
-    bool operator==(const Kind&) const = default;
-  };
   /// The connection for calls of a kind; each kind but the usual one has its own, made with its first call.
   ///
   /// Calls that may run twice do without gRPC's own retry layer, which costs a tenth of a small call, and hides from
@@ -274,11 +267,10 @@ class Channel : public std::enable_shared_from_this<Channel> {
   /// ConnectionOptions::lent_memory_timeout; others had better be patient.
   ///
   /// Calls that take compressed answers need one that has gRPC inflate them, which others are not to have.
-  const std::shared_ptr<Connection>& connection(const Kind& kind) {
-    if (kind == Kind{.compressed = compressed_}) return usual_;
-    Spare& spare =
-        spares_[std::size_t{kind.idempotent ? 0U : 1U} + (kind.lends ? 2U : 0U) + (kind.compressed ? 4U : 0U)];
-    std::call_once(spare.once, [&] { spare.connection = Connect(kind); });
+  const std::shared_ptr<Connection>& connection(bool idempotent, bool lends, bool compressed = false) {
+    if (idempotent && !lends && compressed == compressed_) return usual_;
+    Spare& spare = spares_[std::size_t{idempotent ? 0U : 1U} + (lends ? 2U : 0U) + (compressed ? 4U : 0U)];
+    std::call_once(spare.once, [&] { spare.connection = Connect(idempotent, lends, compressed); });
     return spare.connection;
   }
 
@@ -351,13 +343,13 @@ class Channel : public std::enable_shared_from_this<Channel> {
     return target;
   }
 
-  std::shared_ptr<Connection> Connect(const Kind& kind) const {
+  std::shared_ptr<Connection> Connect(bool idempotent, bool lends, bool compressed) const {
     grpc::ChannelArguments arguments = arguments_;
-    arguments.SetInt("grpc.enable_retries", kind.idempotent ? 0 : 1);
+    arguments.SetInt("grpc.enable_retries", idempotent ? 0 : 1);
     // The bits of GRPC_COMPRESS_NONE, _DEFLATE and _GZIP. Where a server does not heed them gRPC would inflate first,
     // and then refuse.
-    arguments.SetInt("grpc.compression_enabled_algorithms_bitset", kind.compressed ? 7 : 1);
-    if (!kind.compressed) arguments.SetInt("grpc.per_message_decompression", 0);
+    arguments.SetInt("grpc.compression_enabled_algorithms_bitset", compressed ? 7 : 1);
+    if (!compressed) arguments.SetInt("grpc.per_message_decompression", 0);
     // The engine keeps every deadline itself, also where gRPC would not; a second timer costs a twentieth of a small
     // call. Servers are told of deadlines all the same. But a service config, one that comes by xDS too, may have
     // timeouts of its own, which only gRPC knows.
@@ -368,7 +360,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
     // long as a PING may go unanswered. What has no PINGs is told to send them after some weeks. The two times are one
     // to gRPC: where memory is lent for less long than a PING may take there are none, since they would end connections
     // that are only slow. Each key is given once, since gRPC heeds the first.
-    const bool serves_both = !kind.lends || options_.keepalive_timeout <= options_.lent_memory_timeout;
+    const bool serves_both = !lends || options_.keepalive_timeout <= options_.lent_memory_timeout;
     constexpr int kWeeks = (std::numeric_limits<std::int32_t>::max)() - 1;
     arguments.SetInt("grpc.keepalive_time_ms",
                      serves_both ? (std::min)(Milliseconds(options_.keepalive_time), kWeeks) : kWeeks);

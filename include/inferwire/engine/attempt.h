@@ -135,10 +135,10 @@ class RpcAttempt : public Attempt {
              int number, TimePoint now, TimePoint due, bool idempotent = true, bool lends = false)
       : Attempt(call, number, now, due),
         lease_(std::move(lease)),
-        kind_{.idempotent = idempotent,
-              .lends = lends,
-              .compressed = options.compression.value_or(client.compression) != Compression::kNone},
-        connection_(lease_.channel().connection(kind_)),
+        idempotent_(idempotent),
+        lends_(lends),
+        compressed_(options.compression.value_or(client.compression) != Compression::kNone),
+        connection_(lease_.channel().connection(idempotent, lends, compressed_)),
         inherited_(options.parent != nullptr ? grpc::ClientContext::FromServerContext(*options.parent) : nullptr),
         context_(inherited_ != nullptr ? *inherited_ : own_.emplace()) {
     if (due != TimePoint::max()) context_.set_deadline(ToTimespec(now, due));
@@ -186,7 +186,7 @@ class RpcAttempt : public Attempt {
     if (connection_->unanswered(now) < patience) return Pulse::kWaiting;
     const std::shared_ptr<channel::Channel> beside = lease_.PutBeside(now);
     if (beside == nullptr) return Pulse::kWaiting;
-    const std::shared_ptr<channel::Connection>& fresh = beside->connection(kind_);
+    const std::shared_ptr<channel::Connection>& fresh = beside->connection(idempotent_, lends_, compressed_);
     if (!heard_beside_.has_value()) heard_beside_ = fresh->heard();
     if (fresh->heard() != *heard_beside_) return Pulse::kNone;
     Probe::Ask(fresh, loop, now);
@@ -218,7 +218,7 @@ class RpcAttempt : public Attempt {
  private:
   bool Silent(std::uint64_t since) const { return connection_->heard() == since && connection_->connected(); }
 
-  const channel::Channel::Kind kind_;
+  const bool idempotent_, lends_, compressed_;
   const std::shared_ptr<channel::Connection> connection_;
   std::optional<std::uint64_t> heard_beside_;             // by the new connection, when it was asked
   std::atomic<bool> abandoned_{false};                    // asked without the call's lock

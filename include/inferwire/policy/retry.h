@@ -153,7 +153,7 @@ class Retry {
   Retry(const RetryPolicy& policy, Budget& budget, bool idempotent)
       : backoff_(policy.initial_backoff, policy.max_backoff, policy.backoff_multiplier),
         max_pushback_(policy.max_pushback),
-        steady_((std::max)(policy.max_backoff, absl::Seconds(1))),
+        steady_((std::max<absl::Duration>)(policy.max_backoff, absl::Seconds(1))),
         budget_(budget),
         most_(policy.max_attempts - 1),
         left_(most_),
