@@ -5,6 +5,8 @@
 #define INFERWIRE_TESTS_SUPPORT_RAW_HTTP2_H_
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -172,7 +174,7 @@ class RawHttp2Connection {
   /// After Stop.
   void Join() {
     if (reader_.joinable()) reader_.join();
-    for (std::thread& script : std::exchange(scripts_, {})) script.join();
+    scripts_.clear();
   }
   void Stop() {
     stopping_ = true;
@@ -204,6 +206,18 @@ class RawHttp2Connection {
 
  private:
   static constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+  struct Script {
+    Script(RawHttp2Connection& connection, std::uint32_t stream, std::string head)
+        : thread([this, &connection, stream, head = std::move(head)] {
+            RawHttp2Stream request(connection, stream, head);
+            connection.script_(request);
+            done = true;
+          }) {}
+    ~Script() { thread.join(); }
+    std::atomic<bool> done{false};
+    std::thread thread;
+  };
 
   void Serve() {
     Send(greeting_);
@@ -255,10 +269,8 @@ class RawHttp2Connection {
         head_ += payload;
         if ((flags & kEndHeaders) == 0) break;
         ++streams_;
-        scripts_.emplace_back([this, stream, head = std::exchange(head_, {})]() mutable {
-          RawHttp2Stream request(*this, stream, std::move(head));
-          script_(request);
-        });
+        std::erase_if(scripts_, [](const auto& script) { return script->done.load(); });
+        scripts_.push_back(std::make_unique<Script>(*this, stream, std::exchange(head_, {})));
         break;
       default:
         break;
@@ -275,7 +287,7 @@ class RawHttp2Connection {
   std::atomic<int> streams_{0};
   std::mutex writing_;
   std::string head_;
-  std::vector<std::thread> scripts_;
+  std::vector<std::unique_ptr<Script>> scripts_;
   std::thread reader_;
 };
 
@@ -301,6 +313,8 @@ class RawHttp2Server : public BoundSocket {
       while (true) {
         const int peer = ::accept(fd(), nullptr, nullptr);
         if (peer < 0) return;
+        const int at_once = 1;
+        ::setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once));
         std::lock_guard lock(mutex_);
         const int number = static_cast<int>(connections_.size()) + 1;
         connections_.push_back(

@@ -32,6 +32,7 @@
 #include "inferwire/clock.h"
 #include "inferwire/detail/connectivity.h"
 #include "inferwire/detail/error.h"
+#include "inferwire/detail/keeper.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/version.h"
 #include "inferwire/wire/message.h"
@@ -183,16 +184,17 @@ class Connection {
  public:
   using Stub = grpc::TemplatedGenericStub<wire::Payload, wire::Reply>;
 
-  explicit Connection(std::shared_ptr<grpc::Channel> channel) : channel_(std::move(channel)), stub_(channel_) {}
+  Connection(std::shared_ptr<grpc::Channel> channel, std::shared_ptr<detail::Flow> flow)
+      : channel_(std::move(channel)), stub_(channel_), flow_(std::move(flow)) {}
 
   Stub& stub() { return stub_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   bool connected() { return channel_->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY; }
 
   /// Something has come from the server.
-  void Hear() { heard_.fetch_add(1, std::memory_order_relaxed); }
+  void Hear() { flow_->Hear(); }
   /// How often that was so.
-  std::uint64_t heard() const { return heard_.load(std::memory_order_relaxed); }
+  std::uint64_t heard() const { return flow_->heard(); }
 
   /// A question is sent, with the context that is given; none is where one is out already.
   std::shared_ptr<grpc::ClientContext> BeginAsking(TimePoint now) {
@@ -222,7 +224,7 @@ class Connection {
  private:
   const std::shared_ptr<grpc::Channel> channel_;
   Stub stub_;
-  std::atomic<std::uint64_t> heard_{0};
+  const std::shared_ptr<detail::Flow> flow_;
   mutable std::mutex mutex_;
   std::shared_ptr<grpc::ClientContext> question_;
   TimePoint asked_;
@@ -274,9 +276,11 @@ class Channel : public std::enable_shared_from_this<Channel> {
     return spare.connection;
   }
 
-  void Begin() { in_flight_.fetch_add(1, std::memory_order_relaxed); }
+  void Begin() {
+    if (traffic_->in_flight.fetch_add(1) == 0) detail::Keeper::Instance().Wake();
+  }
   /// Whether it carries nothing more.
-  bool End() { return in_flight_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  bool End() { return traffic_->in_flight.fetch_sub(1, std::memory_order_acq_rel) == 1; }
   /// Whether calls need not wait for a connection first, as far as its last answer or failure tells.
   bool warm() const { return warm_.load(std::memory_order_relaxed); }
   void set_warm(bool warm) {
@@ -286,7 +290,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   TimePoint expires() const { return expires_; }
   /// What has taken its place since it was doubted. The endpoint's, under its lock.
   std::shared_ptr<Channel> successor;
-  int in_flight() const { return in_flight_.load(std::memory_order_acquire); }
+  int in_flight() const { return traffic_->in_flight.load(std::memory_order_acquire); }
 
   grpc_connectivity_state state() const { return usual_->channel()->GetState(/*try_to_connect=*/false); }
   /// Begins to connect, if it has not.
@@ -312,6 +316,11 @@ class Channel : public std::enable_shared_from_this<Channel> {
                                            "`compression` of their own, or their client has"));
     }
     if (status.code() != absl::StatusCode::kUnavailable) return status;
+    if (traffic_->floods.load(std::memory_order_relaxed) > 0) {
+      return detail::MakeError(
+          status.code(),
+          detail::Cat(text, " (a connection to this server was closed, since it sent without end what means nothing)"));
+    }
     const std::string advice = Advice(text, target_, options_.use_proxy);
     return advice.empty() ? status : detail::MakeError(status.code(), detail::Cat(text, advice));
   }
@@ -364,9 +373,11 @@ class Channel : public std::enable_shared_from_this<Channel> {
     constexpr int kWeeks = (std::numeric_limits<std::int32_t>::max)() - 1;
     arguments.SetInt("grpc.keepalive_time_ms",
                      serves_both ? (std::min)(Milliseconds(options_.keepalive_time), kWeeks) : kWeeks);
-    arguments.SetInt("grpc.keepalive_timeout_ms",
-                     Milliseconds(serves_both ? options_.keepalive_timeout : options_.lent_memory_timeout));
-    return std::make_shared<Connection>(grpc::CreateCustomChannel(spelling_, credentials_, arguments));
+    auto flow = std::make_shared<detail::Flow>(traffic_, static_cast<std::uint64_t>(options_.receive_window_bytes));
+    detail::Keeper::Instance().Watch(
+        flow, Milliseconds(serves_both ? options_.keepalive_timeout : options_.lent_memory_timeout));
+    arguments.SetInt("grpc.keepalive_timeout_ms", flow->mark());
+    return std::make_shared<Connection>(grpc::CreateCustomChannel(spelling_, credentials_, arguments), std::move(flow));
   }
 
   const std::string target_;
@@ -376,9 +387,9 @@ class Channel : public std::enable_shared_from_this<Channel> {
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
   const grpc::ChannelArguments arguments_;
   const bool compressed_;
+  const std::shared_ptr<detail::Traffic> traffic_ = std::make_shared<detail::Traffic>();
   const std::shared_ptr<Connection> usual_;
   const bool dead_;
-  std::atomic<int> in_flight_{0};
   std::atomic<bool> warm_{false};
   struct Spare {
     std::once_flag once;

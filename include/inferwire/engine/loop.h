@@ -25,6 +25,7 @@
 
 #include "inferwire/clock.h"
 #include "inferwire/detail/invoke_user.h"
+#include "inferwire/detail/keeper.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/executor.h"
@@ -88,7 +89,10 @@ class Timer {
 /// runtime's threads turn theirs. Everything may be called from any thread, Turn from several at a time.
 class Loop {
  public:
-  Loop() = default;
+  Loop() : Loop(std::make_shared<detail::Visits>()) {}
+  explicit Loop(std::shared_ptr<detail::Visits> visits) : visits_(std::move(visits)) {
+    detail::Keeper::Instance().Watch(visits_);
+  }
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
@@ -138,15 +142,17 @@ class Loop {
   /// shut down and everything in it has ended.
   bool Turn(TimePoint until = TimePoint::max()) { return Step(until) != grpc::CompletionQueue::SHUTDOWN; }
   /// The same, and says what it found: an event, nothing, or the end.
-  grpc::CompletionQueue::NextStatus Step(TimePoint until) {
+  grpc::CompletionQueue::NextStatus Step(TimePoint until) { return Step(until, *visits_); }
+  /// The same for one who turns it beside whoever does so as a rule.
+  grpc::CompletionQueue::NextStatus Step(TimePoint until, detail::Visits& visits) {
     TimePoint sleep;
     {
       std::lock_guard lock(mutex_);
       sleep = heap_.empty() ? until : (std::min)(until, heap_.front()->at_);
       sleeps_until_ = sleepers_++ == 0 ? sleep : (std::max)(sleeps_until_, sleep);
     }
-    const auto next = HandleNext(sleep == TimePoint::max() ? TimePoint() : Now(), sleep, /*slept=*/true);
-    FireExpired();
+    const auto next = HandleNext(sleep == TimePoint::max() ? TimePoint() : Now(), sleep, visits, /*slept=*/true);
+    FireExpired(visits);
     return next;
   }
 
@@ -195,10 +201,12 @@ class Loop {
     if (drop) timer.owner_.Release();
   }
 
-  grpc::CompletionQueue::NextStatus HandleNext(TimePoint now, TimePoint until, bool slept) {
+  grpc::CompletionQueue::NextStatus HandleNext(TimePoint now, TimePoint until, detail::Visits& visits, bool slept) {
     void* tag = nullptr;
     bool ok = false;
+    visits.Enter();
     const auto next = queue_.AsyncNext(&tag, &ok, ToTimespec(now, until));
+    visits.Leave();
     const bool event = next == grpc::CompletionQueue::GOT_EVENT;
     if (slept || event) {
       // For an event in any case: the lock shows what the operation's starter wrote, see Call::StartAttempt.
@@ -215,12 +223,12 @@ class Loop {
   // or a flood of events would keep deadlines from being kept. Where the loop itself was held up, by a handler or since
   // the process was not scheduled, more than usual waits to be read, perhaps by another thread that is about to hand it
   // to us: then for about as long as it was held up, and not before nothing comes for a while.
-  void FireExpired() {
+  void FireExpired(detail::Visits& visits) {
     TimePoint due = NextDue();
     if (due == TimePoint::max()) return;
     TimePoint now = Now();
     if (due == TimePoint::min()) {  // set to fire at once, hence not late
-      Fire(TimePoint::min(), Sweep(now, now + kSweep, /*grace=*/{}));
+      Fire(TimePoint::min(), Sweep(now, now + kSweep, /*grace=*/{}, visits));
       due = NextDue();
       now = Now();
     }
@@ -229,7 +237,7 @@ class Loop {
       // One that was set too late is not the loop's fault.
       const Span late = (std::min)(now - due, now - looked_.load(std::memory_order_relaxed));
       const Span grace = late > kOrdinaryDelay ? std::clamp<Span>(late / 10, kLeastGrace, kMostGrace) : Span();
-      as_of = Sweep(now, now + (std::max<Span>)(late, kSweep), grace);
+      as_of = Sweep(now, now + (std::max<Span>)(late, kSweep), grace, visits);
       Fire(as_of, as_of);
     }
     looked_.store(as_of, std::memory_order_relaxed);
@@ -240,9 +248,9 @@ class Loop {
   }
   // Handles what comes, until nothing does for the time of `grace` or it is `enough`; gives the time before which all
   // has been handled.
-  TimePoint Sweep(TimePoint now, TimePoint enough, Span grace) {
+  TimePoint Sweep(TimePoint now, TimePoint enough, Span grace, detail::Visits& visits) {
     while (true) {
-      if (HandleNext(now, now + grace, /*slept=*/false) != grpc::CompletionQueue::GOT_EVENT) return now;
+      if (HandleNext(now, now + grace, visits, /*slept=*/false) != grpc::CompletionQueue::GOT_EVENT) return now;
       const TimePoint next = Now();
       if (next >= enough) return now;
       now = next;
@@ -300,6 +308,7 @@ class Loop {
     Place(slot, timer);
   }
 
+  const std::shared_ptr<detail::Visits> visits_;  // of whoever turns it as a rule
   grpc::CompletionQueue queue_;
   grpc::Alarm alarm_;  // with a null tag: only wakes
   std::mutex mutex_;

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <future>
 #include <memory>
@@ -17,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/keeper.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/executor.h"
@@ -69,6 +71,46 @@ class Runtime {
     return std::clamp<std::size_t>(std::thread::hardware_concurrency() / 2, 1, 8);
   }
 
+  // Whoever turns a loop may be held by a peer, or by what it takes to unpack an answer: then another one turns it
+  // until the first is back. One that is held itself is followed by a third, and so on to a few.
+  class Visits final : public detail::Visits, public std::enable_shared_from_this<Visits> {
+   public:
+    explicit Visits(std::shared_ptr<std::weak_ptr<Loop>> loop, int depth = 0) : loop_(std::move(loop)), depth_(depth) {}
+
+    void OnHeld() override {
+      constexpr int kMost = 4;
+      if (depth_ == kMost || helped_.exchange(true)) return;
+      try {
+        std::thread([self = shared_from_this(), held = count()] { self->Help(held); }).detach();
+      } catch (...) {
+        helped_ = false;  // no thread is to be had: asked again soon
+      }
+    }
+
+   private:
+    void Help(std::uint64_t held) {
+      constexpr std::chrono::milliseconds kLook{5};
+      detail::CurrentThread().serves_grpc = true;
+      if (const std::shared_ptr<Loop> loop = loop_->lock()) {
+        const auto own = std::make_shared<Visits>(loop_, depth_ + 1);
+        detail::Keeper::Instance().Watch(own);
+        while (count() == held && loop->Step(Now() + kLook, *own) != grpc::CompletionQueue::SHUTDOWN) {
+        }
+      }
+      helped_ = false;
+    }
+
+    const std::shared_ptr<std::weak_ptr<Loop>> loop_;  // which is made with these
+    const int depth_;
+    std::atomic<bool> helped_{false};
+  };
+  static std::shared_ptr<Loop> MakeLoop() {
+    const auto self = std::make_shared<std::weak_ptr<Loop>>();
+    auto loop = std::make_shared<Loop>(std::make_shared<Visits>(self));
+    *self = loop;
+    return loop;
+  }
+
   struct Worker {
     Worker() {
       std::promise<void> exit;
@@ -92,7 +134,7 @@ class Runtime {
         thread.detach();
       }
     }
-    std::shared_ptr<Loop> loop = std::make_shared<Loop>();
+    std::shared_ptr<Loop> loop = MakeLoop();
     std::thread thread;
     std::future<void> exited;
   };

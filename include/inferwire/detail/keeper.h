@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sees to it that no peer holds a thread: closes connections that flood, and tells of threads that do not come back.
+#ifndef INFERWIRE_DETAIL_KEEPER_H_
+#define INFERWIRE_DETAIL_KEEPER_H_
+
+#include <time.h>
+
+#if defined(__linux__)
+#include <dirent.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "inferwire/detail/process.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace detail {
+
+/// A thread's visits to gRPC, one after the other. gRPC reads whatever socket has something, for whomever it is, and as
+/// long as more is there: a visit lasts for as long as a peer likes. Written by one thread at a time.
+class Visits {
+ public:
+  Visits() = default;
+  Visits(const Visits&) = delete;
+  Visits& operator=(const Visits&) = delete;
+  virtual ~Visits() = default;
+
+  void Enter() {
+    clock_.store(ThreadClock(), std::memory_order_relaxed);
+    count_.store(count() + 1, std::memory_order_release);  // odd within
+  }
+  void Leave() { count_.store(count() + 1, std::memory_order_release); }
+  /// Differs from visit to visit.
+  std::uint64_t count() const { return count_.load(std::memory_order_acquire); }
+
+  /// The thread has worked for a while within one visit, and works on. From the keeper: must neither block nor call
+  /// gRPC.
+  virtual void OnHeld() {}
+
+ private:
+  friend class Keeper;
+  static clockid_t ThreadClock() {
+#if defined(__linux__)
+    static thread_local constinit clockid_t clock = 0;
+    if (clock == 0) ::pthread_getcpuclockid(::pthread_self(), &clock);
+    return clock;
+#else
+    return 0;
+#endif
+  }
+
+  std::atomic<std::uint64_t> count_{0};
+  std::atomic<clockid_t> clock_{0};
+  // The keeper's own:
+  std::uint64_t seen_ = 0;
+  std::int64_t worked_ = 0;  // nanoseconds of its thread's time when it was looked at
+};
+
+/// Of the connections of one channel together.
+struct Traffic {
+  std::atomic<int> in_flight{0};  ///< calls
+  std::atomic<int> floods{0};     ///< how often one was closed, since its peer sent without end what means nothing
+};
+
+/// What comes by one connection, counted by the kernel; found by a mark that its socket bears.
+class Flow {
+ public:
+  /// `window` is what the peer may send to begin with.
+  explicit Flow(std::shared_ptr<Traffic> traffic, std::uint64_t window = 0)
+      : traffic_(std::move(traffic)), first_window_(window) {}
+
+  /// Milliseconds of TCP_USER_TIMEOUT that no other connection of the process has.
+  int mark() const { return mark_; }
+  /// A message, or an end, has come by it.
+  void Hear() { heard_.fetch_add(1, std::memory_order_relaxed); }
+  std::uint64_t heard() const { return heard_.load(std::memory_order_relaxed); }
+
+ private:
+  friend class Keeper;
+  const std::shared_ptr<Traffic> traffic_;
+  const std::uint64_t first_window_;
+  int mark_ = 0;
+  std::atomic<std::uint64_t> heard_{0};
+  // The keeper's own:
+  struct Counts {
+    std::uint64_t received = 0, sent = 0;
+  };
+  int socket_ = -1;
+  bool sampled_ = false;  // at the last look, by what follows
+  Counts last_, progress_;
+  std::uint64_t heard_last_ = 0;
+  std::uint64_t useful_ = 0;     // of what was received, up to the last message or end
+  std::uint64_t window_ = 0;     // the most that came between two signs of progress
+  std::int64_t suspicious_ = 0;  // nanoseconds that threads have spent on it to no purpose
+};
+
+/// One thread for the process, which is there while calls are in flight. It looks a hundred times a second while the
+/// process is busy, a few times a second else, and touches nothing but sockets and clocks, so that nobody can hold it.
+class Keeper {
+ public:
+  static Keeper& Instance() { return OfThisProcess<Keeper>(); }
+
+  void Watch(const std::shared_ptr<Visits>& visits) {
+    std::lock_guard lock(mutex_);
+    std::erase_if(visits_, [](const auto& one) { return one.expired(); });
+    visits_.push_back(visits);
+  }
+  /// Gives it a mark of about `timeout_ms`, and at least that.
+  void Watch(const std::shared_ptr<Flow>& flow, int timeout_ms) {
+    std::lock_guard lock(mutex_);
+    const int span = std::clamp(timeout_ms / 20, 1, kMostMarks);
+    const int base = (std::min)(timeout_ms, (std::numeric_limits<int>::max)() - kMostMarks - 2) + 1;
+    std::vector<bool> taken(static_cast<std::size_t>(span));
+    std::erase_if(flows_, [&](const auto& one) {
+      const std::shared_ptr<Flow> other = one.lock();
+      if (other == nullptr) return true;
+      const int at = other->mark_ - base;
+      if (at >= 0 && at < span) taken[static_cast<std::size_t>(at)] = true;
+      return false;
+    });
+    flow->mark_ = timeout_ms;  // where all are taken it is not to be told from others, and not watched
+    for (int i = 0; i < span; ++i) {
+      const int at = (next_mark_ + i) % span;  // not the one that was given up a moment ago
+      if (taken[static_cast<std::size_t>(at)]) continue;
+      next_mark_ = at + 1;
+      flow->mark_ = base + at;
+      flows_.push_back(flow);
+      return;
+    }
+  }
+  /// A call has begun.
+  void Wake() {
+#if defined(__linux__)
+    if (!serving_.load()) Start();
+#endif
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr int kMostMarks = 1000;
+  static constexpr std::chrono::milliseconds kShortest{10}, kLongest{40};
+  static constexpr std::chrono::seconds kLinger{1};
+
+#if defined(__linux__)
+  void Start() {
+    std::lock_guard lock(mutex_);
+    if (serving_.exchange(true)) return;
+    try {
+      std::thread([this] { Serve(); }).detach();
+    } catch (...) {
+      serving_ = false;  // no thread is to be had: the next call tries again
+    }
+  }
+
+  template <class T>
+  static std::vector<std::shared_ptr<T>> Living(const std::vector<std::weak_ptr<T>>& all) {
+    std::vector<std::shared_ptr<T>> out;
+    for (const auto& one : all) {
+      if (std::shared_ptr<T> living = one.lock()) out.push_back(std::move(living));
+    }
+    return out;
+  }
+  static std::int64_t Read(clockid_t clock) {
+    timespec time{};
+    if (::clock_gettime(clock, &time) != 0) return 0;
+    return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+  }
+
+  void Serve() {
+    std::chrono::milliseconds wait = kShortest;
+    Clock::time_point used = Clock::now();
+    std::int64_t worked = Read(CLOCK_PROCESS_CPUTIME_ID);
+    while (true) {
+      std::this_thread::sleep_for(wait);
+      std::vector<std::shared_ptr<Visits>> visits;
+      std::vector<std::shared_ptr<Flow>> flows;
+      {
+        std::lock_guard lock(mutex_);
+        visits = Living(visits_);
+        flows = Living(flows_);
+        const Clock::time_point now = Clock::now();
+        const auto in_use = [](const auto& flow) { return flow->traffic_->in_flight.load() > 0; };
+        if (std::any_of(flows.begin(), flows.end(), in_use)) used = now;
+        if (now - used > kLinger) {
+          serving_ = false;
+          // A call that began just now has seen that it need not start anybody.
+          if (std::none_of(flows.begin(), flows.end(), in_use)) return;
+          serving_ = true;
+          used = now;
+        }
+      }
+      const std::int64_t before = std::exchange(worked, Read(CLOCK_PROCESS_CPUTIME_ID));
+      // No flood leaves the process idle.
+      const bool busy = worked - before > std::chrono::nanoseconds(wait).count() / 20;
+      wait = busy ? kShortest : (std::min)(2 * wait, kLongest);
+      const std::int64_t held = (std::max)(LookAtVisits(visits), LookAtHelpers(busy));
+      if (busy) {
+        LookAtFlows(flows, held);
+      } else {
+        for (const auto& flow : flows) flow->sampled_ = false;
+      }
+    }
+  }
+
+  // Gives the time that the most occupied thread has spent, since the last look, within one visit.
+  static std::int64_t LookAtVisits(const std::vector<std::shared_ptr<Visits>>& visits) {
+    constexpr std::int64_t kHeld = 2'000'000;  // no visit works that long, but for a peer that has it read on
+    std::int64_t most = 0;
+    for (const auto& one : visits) {
+      const std::uint64_t count = one->count();
+      if (count % 2 == 0) continue;
+      const std::int64_t now = Read(one->clock_.load(std::memory_order_relaxed));
+      const bool same = std::exchange(one->seen_, count) == count;
+      const std::int64_t spent = now - std::exchange(one->worked_, now);
+      if (!same || spent < kHeld || one->count() != count) continue;
+      most = (std::max)(most, spent);
+      one->OnHeld();
+    }
+    return most;
+  }
+
+  // Where two threads want one connection, gRPC has a helper of its own go on with it, which is then the one that is
+  // held. What users run there counts too, and does no harm by itself.
+  std::int64_t LookAtHelpers(bool busy) {
+    const Clock::time_point now = Clock::now();
+    if (busy && now >= find_helpers_again_) {
+      FindHelpers();
+      find_helpers_again_ = Clock::now() + (std::max<Clock::duration>)(kLongest, 30 * (Clock::now() - now));
+    }
+    std::int64_t most = 0;
+    for (Helper& one : helpers_) {
+      const std::int64_t worked = Read(one.clock);
+      if (const std::int64_t before = std::exchange(one.worked, worked); before != 0) {
+        most = (std::max)(most, worked - before);
+      }
+    }
+    return most;
+  }
+  void FindHelpers() {
+    constexpr clockid_t kOfThread = 6;  // how the kernel names the time of a thread by its number
+    std::vector<Helper> found;
+    DIR* const all = ::opendir("/proc/self/task");
+    if (all == nullptr) return;
+    while (const dirent* const one = ::readdir(all)) {
+      const int thread = std::atoi(one->d_name);
+      if (thread == 0) continue;
+      const int file = ::open(("/proc/self/task/" + std::to_string(thread) + "/comm").c_str(), O_RDONLY | O_CLOEXEC);
+      if (file < 0) continue;
+      char name[16];
+      const ssize_t size = ::read(file, name, sizeof(name));
+      ::close(file);
+      const std::string_view text(name, static_cast<std::size_t>((std::max<ssize_t>)(size, 0)));
+      if (!text.starts_with("default-execut") && !text.starts_with("grpc_global_ti")) continue;
+      const clockid_t clock = static_cast<clockid_t>(~static_cast<unsigned int>(thread) << 3) | kOfThread;
+      const auto known = std::find_if(helpers_.begin(), helpers_.end(), [&](auto& two) { return two.clock == clock; });
+      found.push_back(known != helpers_.end() ? *known : Helper{clock});
+    }
+    ::closedir(all);
+    helpers_ = std::move(found);
+  }
+
+  void LookAtFlows(const std::vector<std::shared_ptr<Flow>>& flows, std::int64_t held) {
+    bool missing = false;
+    for (const auto& flow : flows) {
+      if (!LookAt(*flow, held)) missing = true;
+    }
+    const Clock::time_point now = Clock::now();
+    if (!missing || now < look_again_) return;
+    FindSockets(flows);
+    // Descriptors may be many, and some connections have none.
+    look_again_ = Clock::now() + (std::max<Clock::duration>)(std::chrono::milliseconds(15), 30 * (Clock::now() - now));
+  }
+
+  // What comes counts against the progress that there is beside it: messages, ends, and windows that are opened,
+  // without which no answer is large. All else that a server sends without end is a flood: of small frames, which cost
+  // much; of those that want an answer each; or of large ones that mean nothing.
+  bool LookAt(Flow& flow, std::int64_t held) {
+    constexpr std::uint64_t kOfMessage = 64 << 10;  // what comes with a message or an end
+    constexpr std::uint64_t kLittle = 16 << 10;     // not worth a look
+    constexpr std::uint64_t kDearest = 2 << 20, kDearer = 6 << 20, kMost = 12 << 20;
+    constexpr std::int64_t kPatience = 6'000'000;
+    // Nanoseconds a byte: a quarter of what small frames take, and many times what large ones do. Other processors may
+    // be slow to decrypt.
+#if defined(__x86_64__)
+    constexpr std::int64_t kDear = 8;
+#else
+    constexpr std::int64_t kDear = 32;
+#endif
+    Flow::Counts now;
+    if (!Count(flow.socket_, flow.mark_, now)) {
+      flow.socket_ = -1;
+      flow.sampled_ = false;
+      flow.window_ = 0;
+      return false;
+    }
+    const std::uint64_t heard = flow.heard();
+    if (!flow.sampled_ || now.received < flow.last_.received || now.sent < flow.last_.sent) {
+      // It is watched from now on, a new one from its beginning. What an old one may have opened is not known.
+      const bool fresh = heard == 0 && now.received < kMost;
+      flow.sampled_ = true;
+      flow.window_ =
+          fresh ? flow.first_window_ : (std::max)({flow.window_, flow.first_window_, (std::min)(now.received, kMost)});
+      flow.last_ = flow.progress_ = fresh ? Flow::Counts() : now;
+      flow.useful_ = flow.last_.received;
+      flow.heard_last_ = heard;
+      flow.suspicious_ = 0;
+      if (!fresh) return true;
+    }
+    const std::uint64_t received = now.received - flow.last_.received, sent = now.sent - flow.last_.sent;
+    const std::uint64_t due = (heard - flow.heard_last_) * kOfMessage;
+    const std::uint64_t vain = received > due ? received - due : 0;
+    const bool acknowledges = vain >= kLittle && sent >= received / 4;
+    // A PING, or the answer to one, opens no window.
+    constexpr std::uint64_t kPing = 17;
+    if (due >= received || (sent % kPing != 0 && !acknowledges)) {
+      flow.window_ = (std::max)(flow.window_, now.received - flow.progress_.received);
+      flow.progress_ = now;
+    }
+    if (due >= received) {
+      flow.useful_ = now.received;
+      flow.suspicious_ = 0;
+    }
+    flow.last_ = now;
+    flow.heard_last_ = heard;
+    if (vain < kLittle || !Waits(flow.socket_)) return true;  // who reads it keeps up
+    flow.suspicious_ += held;
+    const std::uint64_t vainly = now.received - flow.progress_.received;
+    const std::uint64_t since = (std::max<std::uint64_t>)(now.received - flow.useful_, 1);
+    const std::int64_t price = flow.suspicious_ / static_cast<std::int64_t>(since);
+    const std::uint64_t enough = (std::max)(price >= kDear / 4 ? kDearer : kMost, 4 * flow.window_);
+    const bool small = price >= kDear && vainly >= kDearest;
+    const bool answered = acknowledges && flow.suspicious_ >= kPatience && price >= kDear / 4;
+    const bool flooded = small || answered || (!acknowledges && vainly >= enough);
+    if (flooded && Close(flow)) flow.traffic_->floods.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+
+  static int MarkOf(int socket) {
+    unsigned int mark = 0;
+    socklen_t size = sizeof(mark);
+    return ::getsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &mark, &size) == 0 ? static_cast<int>(mark) : 0;
+  }
+  static bool Count(int socket, int mark, Flow::Counts& out) {
+    // As the kernel lays out tcp_info, whose head in the C library is shorter.
+    struct {
+      unsigned char before[128];
+      std::uint64_t received;
+      unsigned char between[64];
+      std::uint64_t sent;
+    } info;
+    socklen_t size = sizeof(info);
+    if (socket < 0 || MarkOf(socket) != mark) return false;
+    if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || size < sizeof(info)) return false;
+    out = {info.received, info.sent};
+    return true;
+  }
+  // Whether something lies there to be read.
+  static bool Waits(int socket) {
+    int bytes = 0;
+    return ::ioctl(socket, FIONREAD, &bytes) == 0 && bytes > 0;
+  }
+  static void FindSockets(const std::vector<std::shared_ptr<Flow>>& flows) {
+    DIR* const all = ::opendir("/proc/self/fd");
+    if (all == nullptr) return;
+    while (const dirent* const one = ::readdir(all)) {
+      const int socket = std::atoi(one->d_name);
+      if (socket <= 2) continue;
+      const int mark = MarkOf(socket);
+      if (mark == 0) continue;
+      for (const auto& flow : flows) {
+        if (flow->mark_ == mark) flow->socket_ = socket;
+      }
+    }
+    ::closedir(all);
+  }
+  // Whoever reads it, wherever, finds its end.
+  static bool Close(const Flow& flow) {
+    // The number may be another's by now; what the copy is stays.
+    const int copy = ::fcntl(flow.socket_, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0) return false;
+    const bool closed = MarkOf(copy) == flow.mark_ && ::shutdown(copy, SHUT_RDWR) == 0;
+    ::close(copy);
+    return closed;
+  }
+
+  struct Helper {
+    clockid_t clock;
+    std::int64_t worked = 0;
+  };
+  std::vector<Helper> helpers_;
+  Clock::time_point look_again_, find_helpers_again_;
+#endif
+
+  std::mutex mutex_;
+  std::vector<std::weak_ptr<Visits>> visits_;
+  std::vector<std::weak_ptr<Flow>> flows_;
+  int next_mark_ = 0;
+  std::atomic<bool> serving_{false};
+};
+
+}  // namespace detail
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_DETAIL_KEEPER_H_
