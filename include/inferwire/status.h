@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/printable.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/error_details.h"
@@ -49,14 +50,17 @@ struct CallInfo {
     std::string target;                                  ///< as given in ClientOptions::targets
     std::string peer;                                    ///< the address, as gRPC spells it: "ipv4:127.0.0.1:50051"
     absl::StatusCode code = absl::StatusCode::kUnknown;  ///< how the attempt ended
-    std::string message;
-    absl::Duration latency;  ///< from the attempt's start to its end
-    bool hedge = false;      ///< started beside a slow one, not after a failed one
+    std::string message;                                 ///< as it came; see Printable
+    absl::Duration latency;                              ///< from the attempt's start to its end
+    bool hedge = false;                                  ///< started beside a slow one, not after a failed one
     /// How long the server asked to be left alone; negative: it asked not to be tried again.
     std::optional<absl::Duration> pushback = std::nullopt;
   };
 
   Reason reason = Reason::kNone;
+  /// What the server said, or gRPC, or the client itself, byte for byte; empty after a success. The status says the
+  /// same, made printable, with what the client adds.
+  std::string message;
   /// In the order they were started: the first thousand, with the messages of the first 32.
   std::vector<Attempt> attempts;
   std::vector<ErrorDetail> details;   ///< google.rpc.*, of the last attempt; unknown and malformed ones are left out
@@ -88,6 +92,12 @@ inline std::string_view ReasonName(CallInfo::Reason reason) {
   }
   return "unknown";
 }
+
+/// Text that came from elsewhere (messages of a CallInfo, details, metadata, output of a model), as one line that is
+/// safe to show: control characters, line breaks and bytes that are no UTF-8 as \n, \t, \x1b, what turns or hides text
+/// as
+/// \u{202e}. What is printable comes back unchanged. Texts of statuses are so already.
+inline std::string Printable(std::string_view text) { return detail::Printable(text); }
 
 namespace detail {
 

@@ -322,7 +322,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
           detail::Cat(text, " (a connection to this server was closed, since it sent without end what means nothing)"));
     }
     const std::string advice = Advice(text, target_, options_.use_proxy);
-    return advice.empty() ? status : detail::MakeError(status.code(), detail::Cat(text, advice));
+    return advice.empty() ? status : detail::Reworded(status, detail::Cat(text, advice));
   }
   /// Why it does not connect; "" if it has, or that is not known within `patience`. Blocks.
   std::string WhyNotConnected(std::chrono::milliseconds patience) const {

@@ -211,9 +211,9 @@ class OpenInferenceCodec {
   static absl::Status StreamError(const std::string& text) {
     const std::string_view begin = std::string_view(text).substr(0, 4096);
     for (const Sentence& sentence : kSentences) {
-      if (Says(begin, sentence.words)) return detail::MakeError(sentence.code, text);
+      if (Says(begin, sentence.words)) return detail::SaidError(sentence.code, text);
     }
-    return detail::InternalError(text);
+    return detail::SaidError(absl::StatusCode::kInternal, text);
   }
 
   /// Whether a text begins with a sentence of Triton's, behind the id that it may put in front: "[request id: 7] ". In

@@ -140,7 +140,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     if (&timer == &loan_timer_) {
       const absl::Duration held = Between(started_, Now()) - info_.latency;
       if (!status_.ok() && held >= absl::Milliseconds(100)) {
-        status_ = Reworded(
+        status_ = detail::Reworded(
             status_, detail::Cat(detail::ToStd(status_.message()), "; the transport held what it lent for another ",
                                  absl::FormatDuration(absl::Trunc(held, absl::Milliseconds(1)))));
       }
@@ -340,7 +340,10 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
       info_.reason = reason;
       info_.latency = latency;
       Tell(info_);
-      if (!status.ok()) status = Explain(status);
+      if (!status.ok()) {
+        info_.message = detail::WhatWasSaid(status);
+        status = Explain(status);
+      }
       if (observer_ != nullptr) {
         absl::Status told = detail::InvokeUser("CallObserver::Ended", [&] { observer_->Ended(status, info_); });
         if (!told.ok() && fault_.ok()) {
@@ -521,7 +524,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   // It has waited in vain: adds to `status` what may be wrong with its connection.
   void Suspect(Attempt& attempt, absl::Status& status) {
     const std::string doubt = attempt.Doubt(attempt.heard_before(), attempt.started(), Now());
-    if (!doubt.empty()) status = Reworded(status, detail::Cat(detail::ToStd(status.message()), "; ", doubt));
+    if (!doubt.empty()) status = detail::Reworded(status, detail::Cat(detail::ToStd(status.message()), "; ", doubt));
   }
 
   AttemptList::iterator Find(int number) {
@@ -742,7 +745,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     const absl::Duration latency = Between(attempt.started(), now);
     attempt.Judge(verdict, Timed() ? std::make_optional(latency) : std::nullopt, now);
     if (status.ok() && !telling_) return latency;
-    CallInfo::Attempt told = {attempt.target(), attempt.peer(),  status.code(), std::string(status.message()),
+    CallInfo::Attempt told = {attempt.target(), attempt.peer(),  status.code(), detail::WhatWasSaid(status),
                               latency,          attempt.hedge(), pushback};
     if (observer_ != nullptr) {
       TellObserver("CallObserver::AttemptEnded", [&] { observer_->AttemptEnded(attempt.number(), told); });
@@ -785,14 +788,10 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
                       absl::FormatDuration(absl::Trunc(info_.latency, absl::Milliseconds(1))),
                       "; gave up: ", detail::ToAbsl(ReasonName(info_.reason)), ")");
     }
-    absl::Status out = Reworded(status, message);
+    absl::Status out = detail::Reworded(status, message);
+    out.ErasePayload(detail::kSaidUrl);
     detail::AttachCallInfo(out, info_,
                            silent ? detail::Cat(attempts, attempts == 1 ? " attempt" : " attempts") : Name());
-    return out;
-  }
-  static absl::Status Reworded(const absl::Status& status, const std::string& message) {
-    absl::Status out = detail::MakeError(status.code(), message);
-    status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { out.SetPayload(url, payload); });
     return out;
   }
 

@@ -361,7 +361,7 @@ class SharedStream final : public Carrier {
                                     ? detail::UnavailableError("the server ended the stream before it had answered")
                                 : info.attempts.empty() || info.attempts.back().code != status.code()
                                     ? detail::MakeError(status.code(), status.message())
-                                    : detail::MakeError(status.code(), info.attempts.back().message);
+                                    : detail::SaidError(status.code(), info.message);
       // What was cancelled here was not ended by what another had sent.
       const bool shared = reached && boarded > 1 && info.reason != CallInfo::Reason::kCancelled;
       const absl::Status perhaps = detail::UnavailableError(

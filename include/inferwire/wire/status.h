@@ -32,17 +32,19 @@ namespace inferwire {
 inline namespace v0 {
 namespace wire {
 
-/// The same code and message. Codes that no one defined (a server may send any number) become UNKNOWN, and say so.
+/// The same code and message, made printable. Codes that no one defined (a server may send any number) become UNKNOWN,
+/// and say so.
 inline absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   const int code = static_cast<int>(status.error_code());
+  const std::string said = status.error_message();
   // gRPC's own text of a failed handshake ends with hundreds of zeros.
-  std::string text = status.error_message();
-  std::erase(text, '\0');
+  std::string text = said;
+  if (text.find(std::string(8, '\0')) != std::string::npos) std::erase(text, '\0');
   if (code < 1 || code > 16) {
-    return detail::MakeError(absl::StatusCode::kUnknown, detail::Cat("status code ", code, ": ", text));
+    return detail::SaidError(absl::StatusCode::kUnknown, detail::Cat("status code ", code, ": ", text), said);
   }
-  return detail::MakeError(static_cast<absl::StatusCode>(code), text);
+  return detail::SaidError(static_cast<absl::StatusCode>(code), text, said);
 }
 
 inline Metadata FromGrpc(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata) {
@@ -145,6 +147,14 @@ inline std::string_view WhyReserved(std::string_view key) {
   return key.starts_with("grpc-") ? "begins with 'grpc-', which is reserved" : std::string_view();
 }
 
+/// INVALID_ARGUMENT where a value is none of printable ASCII. It may be a secret: it is not repeated.
+inline absl::Status ValidateMetadataValue(std::string_view key, std::string_view value) {
+  if (std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c <= 0x7e; })) return absl::OkStatus();
+  return detail::InvalidArgumentError(
+      detail::Cat("metadata: the value of '", key,
+                  "' holds a character outside printable ASCII; binary values need a key that ends in '-bin'"));
+}
+
 /// INVALID_ARGUMENT naming the first entry that gRPC does not send: it aborts the process on some.
 /// (github.com/grpc/grpc, doc/PROTOCOL-HTTP2.md, "Custom-Metadata".)
 inline absl::Status ValidateMetadata(const Metadata& metadata) {
@@ -161,14 +171,7 @@ inline absl::Status ValidateMetadata(const Metadata& metadata) {
       return detail::InvalidArgumentError(detail::Cat("metadata: the key '", key, "' ", why));
     }
     if (key.ends_with("-bin")) continue;
-    for (char c : value) {
-      if (c < 0x20 || c > 0x7e) {
-        // The value may be a secret: it is not repeated.
-        return detail::InvalidArgumentError(
-            detail::Cat("metadata: the value of '", key,
-                        "' holds a character outside printable ASCII; binary values need a key that ends in '-bin'"));
-      }
-    }
+    if (absl::Status status = ValidateMetadataValue(key, value); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
