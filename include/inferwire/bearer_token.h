@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/ref.h"
+#include "inferwire/detail/secret.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/executor.h"
 #include "inferwire/wire/status.h"
@@ -53,8 +55,11 @@ class BearerToken {
   using Fetch = std::function<absl::StatusOr<AccessToken>()>;
 
   /// One that does not change.
-  explicit BearerToken(std::string value)
-      : BearerToken([token = AccessToken{std::move(value)}]() -> absl::StatusOr<AccessToken> { return token; }) {}
+  explicit BearerToken(std::string value) : state_(std::make_shared<State>(Fetch())) {
+    AccessToken given{std::move(value)};
+    detail::Wipe(value);                           // a short one was copied
+    state_->Keep(std::move(given)).IgnoreError();  // calls are told
+  }
   /// Fetched with the first call, and again in good time before it expires: a minute, or a fifth of its life. Calls
   /// wait for a token only where there is none that is valid; where none can be had they end with UNAUTHENTICATED and
   /// what `fetch` said, or threw. `fetch` runs on the client's executor, where it may block, and never twice at a time:
@@ -75,8 +80,15 @@ class BearerToken {
   bool Ready(Executor& executor, detail::TokenWaiter& waiter) const {
     detail::Ref<detail::Job> job;
     std::unique_lock lock(state_->mutex);
+    if (!state_->fetch) {  // nothing to wait for
+      absl::Status unusable = state_->unusable;
+      lock.unlock();
+      if (unusable.ok()) return true;
+      waiter.OnToken(std::move(unusable));
+      return false;
+    }
     const absl::Time now = absl::Now();
-    const bool valid = now < state_->token.expires && !state_->rejected;
+    const bool valid = now < state_->expires && !state_->rejected;
     if (!valid && state_->fetching_thread == std::this_thread::get_id()) {
       lock.unlock();
       waiter.OnToken(detail::UnauthenticatedError("no bearer token: the function that fetches it makes calls with it"));
@@ -104,18 +116,18 @@ class BearerToken {
     lock.unlock();
     if (job) job->Claim();
   }
-  /// The latest value, valid or not; none before the first.
-  std::string Latest() const {
+  /// The latest value of the header, valid or not; none before the first. Held once, by all calls that send it.
+  std::shared_ptr<const detail::Secret> Latest() const {
     std::lock_guard lock(state_->mutex);
-    return state_->token.value;
+    return state_->header;
   }
   /// A server did not take this value. One that takes none is believed a few times, and then now and then: calls to
   /// others would wait for a new token each time, and whoever gives them be asked without end.
-  void Reject(const std::string& value) const {
+  void Reject(const std::shared_ptr<const detail::Secret>& header) const {
     constexpr absl::Duration kEach = absl::Seconds(10);
     std::lock_guard lock(state_->mutex);
     const absl::Time now = absl::Now();
-    if (value != state_->token.value || state_->rejected || state_->believed > now + 2 * kEach) return;
+    if (header != state_->header || state_->rejected || state_->believed > now + 2 * kEach) return;
     state_->believed = (std::max)(state_->believed, now) + kEach;
     state_->rejected = true;
   }
@@ -132,35 +144,49 @@ class BearerToken {
       }
       absl::StatusOr<AccessToken> fetched =
           taken.ok() ? detail::InvokeUser("the function of BearerToken", fetch) : taken;
-      absl::Status status = fetched.status();
-      if (status.ok()) status = wire::ValidateMetadata({{"authorization", fetched->value}});
-      if (status.ok() && fetched->value.empty()) status = detail::InvalidArgumentError("it is empty");
-      if (status.ok() && fetched->expires <= absl::Now())
-        status = detail::InvalidArgumentError("it has expired already");
+      absl::Status status = fetched.ok() ? Keep(*std::move(fetched)) : NoToken(fetched.status());
       Waiting told;
       {
         std::lock_guard lock(mutex);
         fetching = false;
         fetching_thread = std::thread::id();
         job = {};
-        const absl::Time now = absl::Now();
-        if (status.ok()) {
-          token = *std::move(fetched);
-          rejected = false;
-          refresh = token.expires - (std::min)(absl::Minutes(1), (token.expires - now) / 5);
-        } else {
-          refresh = now + absl::Seconds(1);  // while the old one is valid, not with each call
-          status = detail::UnauthenticatedError(detail::Cat("no bearer token: ", detail::ToStd(status.message())));
-        }
+        if (!status.ok()) refresh = absl::Now() + absl::Seconds(1);  // while the old one is valid, not with each call
         told.swap(waiting);
       }
       for (auto& [key, waiter] : told) waiter->OnToken(status);
     }
 
+    // From now on this is the value, unless it is unusable.
+    absl::Status Keep(AccessToken&& given) {
+      absl::Status status = wire::ValidateMetadataValue(wire::kAuthorization, given.value);
+      const absl::Time now = absl::Now();
+      if (given.value.empty()) status = detail::InvalidArgumentError("it is empty");
+      if (status.ok() && given.expires <= now) status = detail::InvalidArgumentError("it has expired already");
+      constexpr std::string_view kBearer = "Bearer ";
+      std::string value;
+      value.reserve(kBearer.size() + given.value.size());  // what grows leaves something behind
+      value.append(kBearer).append(given.value);
+      detail::Wipe(given.value);
+      std::shared_ptr<const detail::Secret> gone = std::make_shared<detail::Secret>(std::move(value));
+      std::lock_guard lock(mutex);  // which what was there before outlives
+      if (!status.ok()) return unusable = NoToken(status);
+      header.swap(gone);
+      rejected = false;
+      expires = given.expires;
+      refresh = expires - (std::min)(absl::Minutes(1), (expires - now) / 5);
+      return unusable = absl::OkStatus();
+    }
+    static absl::Status NoToken(const absl::Status& why) {
+      return detail::UnauthenticatedError(detail::Cat("no bearer token: ", detail::ToStd(why.message())));
+    }
+
     using Waiting = std::unordered_map<const void*, detail::Ref<detail::TokenWaiter>>;
-    const Fetch fetch;
+    const Fetch fetch;  // none where it does not change
     std::mutex mutex;
-    AccessToken token{{}, absl::InfinitePast()};
+    std::shared_ptr<const detail::Secret> header;
+    absl::Status unusable;  // of what was given last
+    absl::Time expires = absl::InfinitePast();
     absl::Time refresh = absl::InfinitePast();
     bool rejected = false;
     absl::Time believed = absl::InfinitePast();

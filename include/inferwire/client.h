@@ -153,6 +153,10 @@ class Client {
     if (absl::Status status = detail::Validate(options); !status.ok()) return detail::WithoutTrace(status);
     absl::StatusOr<Credentials::Built> built = options.credentials.Build();
     if (!built.ok()) return detail::WithoutTrace(built.status());
+    // What every call carries over plaintext is not for a proxy to read.
+    const bool shows = !options.credentials.secure() &&
+                       (options.token.has_value() || wire::Has(options.metadata, wire::kAuthorization));
+    if (shows) options.connection.use_proxy = false;
     channel::Connector connector(*built, options.pool, options.connection,
                                  static_cast<int>(options.max_receive_message_bytes),
                                  options.compression != Compression::kNone);
@@ -213,7 +217,8 @@ class Client {
       out.targets.push_back({target->endpoint->target(), open, ready, !target->unhealthy, target->outlier.ejected(),
                              read(target->ejections), attempts, read(target->failures), attempts - done,
                              target->latencies.Quantile(0.5, 1), target->latencies.Quantile(0.9, 1),
-                             target->latencies.Quantile(0.99, 1)});
+                             target->latencies.Quantile(0.99, 1),
+                             ready > 0 ? std::string() : target->endpoint->connect_error()});
     }
     return out;
   }

@@ -35,6 +35,9 @@ struct ClientStats {
     std::uint64_t in_flight = 0;
     /// Of answered unary attempts, the latest few thousand; at most an eighth too high. Unset before the first.
     std::optional<absl::Duration> p50, p90, p99;
+    /// Why the latest attempt to connect failed, a call's, a health check's or WaitUntilReady's, of any client that
+    /// shares the connections; empty once there is a connection.
+    std::string connect_error = {};
   };
   std::vector<Target> targets;  ///< in the order given
 };

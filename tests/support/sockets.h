@@ -94,7 +94,8 @@ class HangUpServer : public BoundSocket {
   std::atomic<int> hung_up_{0};
 };
 
-/// An HTTP proxy that knows CONNECT: passes what comes to the address that was asked for, and what that answers back.
+/// An HTTP proxy that knows CONNECT: passes what comes to the port of loopback that was asked for, whatever the host,
+/// and what that answers back.
 class ConnectProxy : public BoundSocket {
  public:
   ConnectProxy() {
@@ -103,6 +104,7 @@ class ConnectProxy : public BoundSocket {
       while (true) {
         const int peer = ::accept(fd(), nullptr, nullptr);
         if (peer < 0) return;
+        ++connections_;
         tunnels_.emplace_back([this, peer] { Serve(peer); });
       }
     });
@@ -115,6 +117,8 @@ class ConnectProxy : public BoundSocket {
   }
   /// How many tunnels were made.
   int tunnels() const { return made_; }
+  /// How many connections came to it, whatever became of them.
+  int connections() const { return connections_; }
 
  private:
   void Serve(int peer) {
@@ -129,7 +133,7 @@ class ConnectProxy : public BoundSocket {
         colon == std::string::npos ? std::uint16_t{0} : static_cast<std::uint16_t>(std::atoi(head.c_str() + colon + 1));
     address.sin_port = htons(port);
     const int server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (head.starts_with("CONNECT 127.0.0.1:") &&
+    if (head.starts_with("CONNECT ") &&
         ::connect(server, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
       ++made_;
       const std::string welcome = "HTTP/1.1 200 Connection established\r\n\r\n";
@@ -157,7 +161,7 @@ class ConnectProxy : public BoundSocket {
   std::thread acceptor_;
   std::vector<std::thread> tunnels_;
   std::atomic<bool> stopping_{false};
-  std::atomic<int> made_{0};
+  std::atomic<int> made_{0}, connections_{0};
 };
 
 }  // namespace inferwire_test

@@ -7,9 +7,11 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/match.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <initializer_list>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -18,6 +20,15 @@
 namespace inferwire {
 inline namespace v0 {
 namespace channel {
+
+/// Whether the environment names any proxy, for whatever targets.
+inline bool ProxyInEnvironment() {
+  constexpr const char* kNames[] = {"grpc_proxy", "https_proxy", "http_proxy", "GRPC_ADDRESS_HTTP_PROXY"};
+  return std::any_of(std::begin(kNames), std::end(kNames), [](const char* name) {
+    const char* const value = std::getenv(name);
+    return value != nullptr && *value != '\0';
+  });
+}
 
 /// The proxy that the environment names for a target, with the variable that does; "" if there is none. Users and
 /// passwords are left out. (github.com/grpc/grpc, doc/environment_variables.md and

@@ -76,7 +76,8 @@ struct ConnectionOptions {
   /// TlsOptions::server_name says another.
   std::string authority = {};
   /// Whether the proxies that the environment names (grpc_proxy, https_proxy, http_proxy, but for the hosts of
-  /// no_proxy) are used, as gRPC does by itself.
+  /// no_proxy) are used, as gRPC does by itself. Never for targets on this machine (loopback, unix sockets), nor by
+  /// calls that carry an `authorization` over plaintext, since the proxy would read it: these connect directly.
   bool use_proxy = true;
   /// gRPC's service config, as JSON, for those who let gRPC balance the addresses behind one target:
   /// `{"loadBalancingConfig": [{"round_robin": {}}]}`. (github.com/grpc/grpc, doc/service_config.md.) Its limits for
@@ -247,7 +248,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
         credentials_(std::move(credentials)),
         arguments_(std::move(arguments)),
         compressed_(compressed),
-        usual_(Connect(/*idempotent=*/true, /*lends=*/false, compressed)),
+        proxied_(options_.use_proxy && ProxyInEnvironment()),
+        usual_(Connect(/*idempotent=*/true, /*lends=*/false, compressed, /*direct=*/false)),
         dead_(state() != GRPC_CHANNEL_IDLE) {}
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
@@ -269,12 +271,18 @@ class Channel : public std::enable_shared_from_this<Channel> {
   /// ConnectionOptions::lent_memory_timeout; others had better be patient.
   ///
   /// Calls that take compressed answers need one that has gRPC inflate them, which others are not to have.
-  const std::shared_ptr<Connection>& connection(bool idempotent, bool lends, bool compressed = false) {
-    if (idempotent && !lends && compressed == compressed_) return usual_;
-    Spare& spare = spares_[std::size_t{idempotent ? 0U : 1U} + (lends ? 2U : 0U) + (compressed ? 4U : 0U)];
-    std::call_once(spare.once, [&] { spare.connection = Connect(idempotent, lends, compressed); });
+  ///
+  /// Calls that are `direct` keep away from proxies; only where proxied() are they to say so.
+  const std::shared_ptr<Connection>& connection(bool idempotent, bool lends, bool compressed = false,
+                                                bool direct = false) {
+    if (idempotent && !lends && compressed == compressed_ && !direct) return usual_;
+    Spare& spare =
+        spares_[std::size_t{idempotent ? 0U : 1U} + (lends ? 2U : 0U) + (compressed ? 4U : 0U) + (direct ? 8U : 0U)];
+    std::call_once(spare.once, [&] { spare.connection = Connect(idempotent, lends, compressed, direct); });
     return spare.connection;
   }
+  /// Whether a proxy may stand between.
+  bool proxied() const { return proxied_; }
 
   void Begin() {
     if (traffic_->in_flight.fetch_add(1) == 0) detail::Keeper::Instance().Wake();
@@ -288,6 +296,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   }
   TimePoint made() const { return made_; }
   TimePoint expires() const { return expires_; }
+  /// Of which renewal of the certificates it is. The endpoint's, before others know it.
+  int renewal = 0;
   /// What has taken its place since it was doubted. The endpoint's, under its lock.
   std::shared_ptr<Channel> successor;
   int in_flight() const { return traffic_->in_flight.load(std::memory_order_acquire); }
@@ -352,8 +362,13 @@ class Channel : public std::enable_shared_from_this<Channel> {
     return target;
   }
 
-  std::shared_ptr<Connection> Connect(bool idempotent, bool lends, bool compressed) const {
+  std::shared_ptr<Connection> Connect(bool idempotent, bool lends, bool compressed, bool direct) const {
     grpc::ChannelArguments arguments = arguments_;
+    if (!options_.use_proxy || direct) {
+      arguments.SetInt("grpc.enable_http_proxy", 0);
+      // Newer versions know proxies for addresses, too.
+      arguments.SetString("grpc.address_http_proxy_enabled_addresses", "");
+    }
     arguments.SetInt("grpc.enable_retries", idempotent ? 0 : 1);
     // The bits of GRPC_COMPRESS_NONE, _DEFLATE and _GZIP. Where a server does not heed them gRPC would inflate first,
     // and then refuse.
@@ -388,6 +403,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   const grpc::ChannelArguments arguments_;
   const bool compressed_;
   const std::shared_ptr<detail::Traffic> traffic_ = std::make_shared<detail::Traffic>();
+  const bool proxied_;
   const std::shared_ptr<Connection> usual_;
   const bool dead_;
   std::atomic<bool> warm_{false};
@@ -395,7 +411,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
     std::once_flag once;
     std::shared_ptr<Connection> connection;
   };
-  std::array<Spare, 8> spares_;
+  std::array<Spare, 16> spares_;
 };
 
 /// The most that a server may send beside messages.
@@ -432,7 +448,6 @@ inline grpc::ChannelArguments Arguments(int max_receive_bytes, const ConnectionO
   arguments.SetInt("grpc.max_metadata_size", kMostMetadataBytes);
   arguments.SetInt("grpc.absolute_max_metadata_size", kMostMetadataBytes);
   if (!options.authority.empty()) arguments.SetString("grpc.default_authority", options.authority);
-  if (!options.use_proxy) arguments.SetInt("grpc.enable_http_proxy", 0);
   if (options.keepalive_time != absl::InfiniteDuration()) {
     arguments.SetInt("grpc.keepalive_permit_without_calls", options.keepalive_without_calls ? 1 : 0);
     // gRPC otherwise stops after two PINGs without data in between: just when an answer takes long.

@@ -14,7 +14,6 @@
 #include <cmath>
 #include <cstddef>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -23,10 +22,11 @@
 
 #include "inferwire/channel/channel.h"
 #include "inferwire/channel/load.h"
+#include "inferwire/channel/target.h"
 #include "inferwire/clock.h"
 #include "inferwire/credentials.h"
 #include "inferwire/detail/error.h"
-#include "inferwire/detail/process.h"
+#include "inferwire/detail/shared_by_key.h"
 #include "inferwire/detail/text.h"
 
 namespace inferwire {
@@ -68,8 +68,14 @@ class Endpoint {
   /// Makes one more connection; `spare` if it is beyond those that are kept.
   using Connect = std::function<std::shared_ptr<Channel>(bool spare, TimePoint now)>;
 
-  Endpoint(std::string target, const PoolPolicy& policy, Connect connect)
-      : target_(std::move(target)), policy_(policy), connect_(std::move(connect)), active_(policy.min_channels) {}
+  /// `renewals` counts what makes connections outdated that were made before.
+  Endpoint(std::string target, const PoolPolicy& policy, Connect connect,
+           std::shared_ptr<const std::atomic<int>> renewals = std::make_shared<std::atomic<int>>(0))
+      : target_(std::move(target)),
+        policy_(policy),
+        connect_(std::move(connect)),
+        renewals_(std::move(renewals)),
+        active_(policy.min_channels) {}
 
   const std::string& target() const { return target_; }
   Load& load() { return load_; }
@@ -145,9 +151,27 @@ class Endpoint {
   /// Why what is kept open is not connected; "" if that is not known. Blocks for a tenth of a second.
   std::string WhyNotConnected(TimePoint now) {
     for (const std::shared_ptr<Channel>& channel : Kept(now)) {
-      if (std::string why = channel->WhyNotConnected(std::chrono::milliseconds(100)); !why.empty()) return why;
+      if (std::string why = channel->WhyNotConnected(std::chrono::milliseconds(100)); !why.empty()) {
+        SetConnectError(why);
+        return why;
+      }
     }
     return {};
+  }
+
+  /// Why the latest attempt to connect failed; "" after one that did not, or none.
+  void SetConnectError(std::string why) {
+    std::lock_guard lock(error_mutex_);
+    failing_.store(!why.empty(), std::memory_order_relaxed);
+    connect_error_.swap(why);
+  }
+  /// Costs next to nothing.
+  void Connected() {
+    if (failing_.load(std::memory_order_relaxed)) SetConnectError({});
+  }
+  std::string connect_error() const {
+    std::lock_guard lock(error_mutex_);
+    return connect_error_;
   }
 
  private:
@@ -182,10 +206,11 @@ class Endpoint {
     if (slot.load(std::memory_order_relaxed) == nullptr) Make(number, slot, now);
     return *slot.load(std::memory_order_relaxed);
   }
-  // The same, or its successor where it has come to its age.
+  // The same, or its successor where it has come to its age, or the certificates to theirs.
   Channel& Fresh(int number, TimePoint now) {
     Channel& channel = At(number, now);
-    return now < channel.expires() ? channel : Replace(number, channel, now);
+    const bool fresh = now < channel.expires() && channel.renewal == renewals_->load(std::memory_order_relaxed);
+    return fresh ? channel : Replace(number, channel, now);
   }
   // What is kept open, for those who look at it for longer than a call takes: shared, since calls may replace it
   // meanwhile.
@@ -208,7 +233,9 @@ class Endpoint {
     return *slot.load(std::memory_order_relaxed);
   }
   void Make(int number, std::atomic<Channel*>& slot, TimePoint now) {
+    const int renewal = renewals_->load(std::memory_order_acquire);  // or newer
     owned_.push_back(connect_(number >= policy_.min_channels, now));
+    owned_.back()->renewal = renewal;
     slot.store(owned_.back().get(), std::memory_order_seq_cst);
   }
   void Reap() {
@@ -243,6 +270,7 @@ class Endpoint {
   const std::string target_;
   const PoolPolicy policy_;
   const Connect connect_;
+  const std::shared_ptr<const std::atomic<int>> renewals_;
   std::atomic<int> active_;
   std::atomic<int> entering_{0};
   std::atomic<bool> replaced_{false};           // some channel was, and may wait for its end
@@ -251,33 +279,20 @@ class Endpoint {
   std::array<std::atomic<Channel*>, 64> slots_{};
   std::mutex mutex_;
   std::vector<std::shared_ptr<Channel>> owned_;
-};
-
-/// The endpoints of the process, by everything that tells them apart.
-class Endpoints {
- public:
-  static Endpoints& Instance() { return detail::OfThisProcess<Endpoints>(); }
-  template <class Make>
-  std::shared_ptr<Endpoint> Get(const std::string& key, Make make) {
-    std::lock_guard lock(mutex_);
-    std::erase_if(endpoints_, [](const auto& entry) { return entry.second.expired(); });
-    std::shared_ptr<Endpoint> endpoint = endpoints_[key].lock();
-    if (endpoint == nullptr) endpoints_[key] = endpoint = make();
-    return endpoint;
-  }
-
- private:
-  std::mutex mutex_;
-  std::map<std::string, std::weak_ptr<Endpoint>> endpoints_;
+  std::atomic<bool> failing_{false};
+  mutable std::mutex error_mutex_;
+  std::string connect_error_;
 };
 
 /// Gives a client its endpoints: those that are there already for the same target, credentials and arguments, or new
 /// ones.
 class Connector {
  public:
+  /// `options.use_proxy` holds for targets that are not on this machine.
   Connector(const Credentials::Built& credentials, const PoolPolicy& policy, const ConnectionOptions& options,
             int max_receive_bytes, bool compressed = false)
       : credentials_(credentials.credentials),
+        source_(credentials.source),
         policy_(policy),
         options_(options),
         arguments_(Arguments(max_receive_bytes, options, credentials.server_name)),
@@ -290,25 +305,27 @@ class Connector {
   std::vector<std::shared_ptr<Endpoint>> Connect(const std::vector<std::string>& targets) const {
     std::vector<std::shared_ptr<Endpoint>> out;
     for (const std::string& target : targets) {
-      std::shared_ptr<Endpoint> endpoint = Endpoints::Instance().Get(detail::Cat(target, "\n", key_), [&] {
-        return std::make_shared<Endpoint>(
-            target, policy_,
-            [target, policy = policy_, options = options_, credentials = credentials_, base = arguments_,
-             compressed = compressed_](bool spare, TimePoint now) {
-              grpc::ChannelArguments arguments = base;
-              // gRPC has channels with equal arguments share a connection.
-              static std::atomic<int> connections{0};
-              const int number = ++connections;
-              arguments.SetInt("inferwire.connection", number);
-              // A spare one, out of use, is closed by gRPC. Not asked for where it is not needed: each call pays for
-              // it.
-              if (spare) arguments.SetInt("grpc.client_idle_timeout_ms", Milliseconds(policy.idle_timeout));
-              // Connections made together are not to end together: theirs are spread by the golden ratio.
-              const double spread = 0.9 + 0.2 * std::fmod(number * 0.6180339887498949, 1.0);
-              return std::make_shared<Channel>(target, credentials, arguments, options, now,
-                                               After(now, options.max_age * spread), compressed);
-            });
-      });
+      std::shared_ptr<Endpoint> endpoint =
+          detail::SharedByKey<Endpoint>::Instance().Get(detail::Cat(target, "\n", key_), [&] {
+            return std::make_shared<Endpoint>(
+                target, policy_,
+                [target, policy = policy_, options = OptionsFor(target), fixed = credentials_, source = source_,
+                 base = arguments_, compressed = compressed_](bool spare, TimePoint now) {
+                  grpc::ChannelArguments arguments = base;
+                  // gRPC has channels with equal arguments share a connection.
+                  static std::atomic<int> connections{0};
+                  const int number = ++connections;
+                  arguments.SetInt("inferwire.connection", number);
+                  // A spare one, out of use, is closed by gRPC. Not asked for where it is not needed: each call pays
+                  // for it.
+                  if (spare) arguments.SetInt("grpc.client_idle_timeout_ms", Milliseconds(policy.idle_timeout));
+                  // Connections made together are not to end together: theirs are spread by the golden ratio.
+                  const double spread = 0.9 + 0.2 * std::fmod(number * 0.6180339887498949, 1.0);
+                  return std::make_shared<Channel>(target, source != nullptr ? source->credentials() : fixed, arguments,
+                                                   options, now, After(now, options.max_age * spread), compressed);
+                },
+                source_ != nullptr ? source_->renewals() : std::make_shared<std::atomic<int>>(0));
+          });
       // A target that is named twice is one target.
       if (std::find(out.begin(), out.end(), endpoint) == out.end()) out.push_back(std::move(endpoint));
     }
@@ -316,7 +333,14 @@ class Connector {
   }
 
  private:
+  ConnectionOptions OptionsFor(const std::string& target) const {
+    ConnectionOptions out = options_;
+    out.use_proxy = out.use_proxy && !TargetSyntax::Local(target);
+    return out;
+  }
+
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
+  const std::shared_ptr<const detail::CertificateSource> source_;
   const PoolPolicy policy_;
   const ConnectionOptions options_;
   const grpc::ChannelArguments arguments_;

@@ -357,6 +357,7 @@ inline void Lease::Return(Verdict verdict, std::optional<absl::Duration> latency
   }
   switch (verdict) {
     case Verdict::kAnswered:
+      target.endpoint->Connected();
       if (load.Answered()) target.cold_since.store(now, std::memory_order_relaxed);
       if (latency.has_value()) {
         if (warm_) load.Observe(*latency, now);

@@ -19,6 +19,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "inferwire/detail/address.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 
@@ -57,6 +58,25 @@ class TargetSyntax {
     if (scheme == "dns") return Dns(rest);
     if (scheme == "ipv4" || scheme == "ipv6") return Addresses(scheme, rest);
     return UnderstoodByGrpc(target) ? std::string() : Refused(scheme, rest);
+  }
+
+  /// Whether it is this machine, for all that its spelling tells: a socket file, a virtual machine's host, "localhost",
+  /// an address of loopback in any form that resolvers take. Nothing is looked up.
+  static bool Local(std::string_view target) {
+    const std::string_view scheme = SchemeOf(target);
+    if (scheme.starts_with("unix") || scheme == "vsock") return true;
+    std::string_view rest = target.substr(scheme.empty() ? 0 : scheme.size() + 1);
+    if (scheme == "xds" || scheme.starts_with("google-c2p")) return false;
+    if (HasAuthority(rest)) rest.remove_prefix((std::min)(rest.find('/', 2), rest.size()));  // a DNS server
+    rest.remove_prefix((std::min)(rest.find_first_not_of('/'), rest.size()));
+    const std::string decoded = Decoded(rest);
+    for (std::string_view list = decoded; !list.empty();) {  // of addresses: one will do
+      const std::size_t comma = (std::min)(list.find(','), list.size());
+      const std::string_view one = list.substr(0, comma);
+      if (detail::IsLoopback(one.substr(0, one.rfind(':')))) return true;
+      list.remove_prefix((std::min)(comma + 1, list.size()));
+    }
+    return false;
   }
 
  private:

@@ -138,7 +138,8 @@ class RpcAttempt : public Attempt {
         idempotent_(idempotent),
         lends_(lends),
         compressed_(options.compression.value_or(client.compression) != Compression::kNone),
-        connection_(lease_.channel().connection(idempotent, lends, compressed_)),
+        direct_(lease_.channel().proxied() && ToBeReadByNobody(client, options)),
+        connection_(lease_.channel().connection(idempotent, lends, compressed_, direct_)),
         inherited_(options.parent != nullptr ? grpc::ClientContext::FromServerContext(*options.parent) : nullptr),
         context_(inherited_ != nullptr ? *inherited_ : own_.emplace()) {
     if (due != TimePoint::max()) context_.set_deadline(ToTimespec(now, due));
@@ -164,6 +165,9 @@ class RpcAttempt : public Attempt {
   const std::string& target() const override { return lease_.target(); }
   std::string peer() const override { return context_.peer(); }
   void Judge(channel::Verdict verdict, std::optional<absl::Duration> latency, TimePoint now) override {
+    if (verdict == channel::Verdict::kUnreached) {
+      lease_.place()->endpoint->SetConnectError(std::string(ended().message()));
+    }
     lease_.Return(verdict, latency, now);
   }
   void TellMetadata(CallInfo& info) const override {
@@ -186,7 +190,7 @@ class RpcAttempt : public Attempt {
     if (connection_->unanswered(now) < patience) return Pulse::kWaiting;
     const std::shared_ptr<channel::Channel> beside = lease_.PutBeside(now);
     if (beside == nullptr) return Pulse::kWaiting;
-    const std::shared_ptr<channel::Connection>& fresh = beside->connection(idempotent_, lends_, compressed_);
+    const std::shared_ptr<channel::Connection>& fresh = beside->connection(idempotent_, lends_, compressed_, direct_);
     if (!heard_beside_.has_value()) heard_beside_ = fresh->heard();
     if (fresh->heard() != *heard_beside_) return Pulse::kNone;
     Probe::Ask(fresh, loop, now);
@@ -218,7 +222,13 @@ class RpcAttempt : public Attempt {
  private:
   bool Silent(std::uint64_t since) const { return connection_->heard() == since && connection_->connected(); }
 
-  const bool idempotent_, lends_, compressed_;
+  // Over plaintext a proxy reads what a call carries.
+  static bool ToBeReadByNobody(const ClientOptions& client, const CallOptions& options) {
+    return !client.credentials.secure() &&
+           (options.token.has_value() || wire::Has(options.metadata, wire::kAuthorization));
+  }
+
+  const bool idempotent_, lends_, compressed_, direct_;
   const std::shared_ptr<channel::Connection> connection_;
   std::optional<std::uint64_t> heard_beside_;             // by the new connection, when it was asked
   std::atomic<bool> abandoned_{false};                    // asked without the call's lock

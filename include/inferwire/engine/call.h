@@ -37,6 +37,7 @@
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
+#include "inferwire/detail/secret.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/attempt.h"
 #include "inferwire/engine/carrier.h"
@@ -616,8 +617,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   // What is nearer to the attempt stands in for what is farther of the same key: what the observer adds, the call's
   // own, the client's. So for tokens, which are an entry of the key "authorization".
   void AddMetadata(Attempt& attempt, const Metadata& observed) const {
-    const bool bearer = token() != nullptr && !sent_token_.empty() && !wire::Has(observed, wire::kAuthorization);
-    if (bearer) attempt.AddMetadata(std::string(wire::kAuthorization), detail::Cat("Bearer ", sent_token_));
+    const bool bearer = sent_token_ != nullptr && !wire::Has(observed, wire::kAuthorization);
+    if (bearer) attempt.AddMetadata(std::string(wire::kAuthorization), sent_token_->text());
     const Metadata* const places[] = {&observed, &spec_.options.metadata, &engine_->options().metadata};
     for (auto place = std::begin(places); place != std::end(places); ++place) {
       for (const auto& [key, value] : **place) {
@@ -807,7 +808,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   absl::Duration patience_;
   const channel::Target* last_target_ = nullptr;  // only compared
   absl::Status cancelled_;
-  std::string sent_token_;
+  std::shared_ptr<const detail::Secret> sent_token_;
   bool reached_server_ = false;
   bool waits_for_token_ = false;
   bool alone_ = false;    // shares no stream any more: one has ended, perhaps by another request
