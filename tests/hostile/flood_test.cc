@@ -103,14 +103,19 @@ TEST_CASE("no flood holds the calls to other servers, nor its own beyond their t
     CHECK_FALSE(blocking.ok());
     CHECK_FALSE(waited.ok());
     CHECK(Since(from).count() < (kSlow ? 6'000 : 2'200));
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    // Also while new calls come to it all the time.
+    for (const auto until = Clock::now() + std::chrono::milliseconds(400); Clock::now() < until;) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      auto another = victim.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(200)});
+      std::move(another).Detach();
+    }
     done = true;
     calls.join();
     futures.join();
     // A few tens of milliseconds where the processors are free.
     CHECK(sync < (kSlow ? 4'000 : 1'000));
     CHECK(async < (kSlow ? 4'000 : 1'000));
-    CHECK(bad.accepted() <= 16);  // of two calls with four attempts each
+    CHECK(bad.accepted() <= 60);  // within a second or two
   }
   // Those of the servers aside, which have a few for each flood.
   CHECK(Threads() <= threads + 30);

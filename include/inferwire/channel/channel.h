@@ -285,6 +285,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   bool proxied() const { return proxied_; }
 
   void Begin() {
+    traffic_->begun.fetch_add(1, std::memory_order_relaxed);
     if (traffic_->in_flight.fetch_add(1) == 0) detail::Keeper::Instance().Wake();
   }
   /// Whether it carries nothing more.

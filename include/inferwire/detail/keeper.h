@@ -80,8 +80,9 @@ class Visits {
 
 /// Of the connections of one channel together.
 struct Traffic {
-  std::atomic<int> in_flight{0};  ///< calls
-  std::atomic<int> floods{0};     ///< how often one was closed, since its peer sent without end what means nothing
+  std::atomic<int> in_flight{0};   ///< calls
+  std::atomic<unsigned> begun{0};  ///< calls so far
+  std::atomic<int> floods{0};      ///< how often one was closed, since its peer sent without end what means nothing
 };
 
 /// What comes by one connection, counted by the kernel; found by a mark that its socket bears.
@@ -111,6 +112,7 @@ class Flow {
   bool sampled_ = false;  // at the last look, by what follows
   Counts last_, progress_;
   std::uint64_t heard_last_ = 0;
+  unsigned begun_ = 0;
   std::uint64_t useful_ = 0;     // of what was received, up to the last message or end
   std::uint64_t window_ = 0;     // the most that came between two signs of progress
   std::int64_t suspicious_ = 0;  // nanoseconds that threads have spent on it to no purpose
@@ -332,10 +334,12 @@ class Keeper {
     const std::uint64_t due = (heard - flow.heard_last_) * kOfMessage;
     const std::uint64_t vain = received > due ? received - due : 0;
     const bool acknowledges = vain >= kLittle && sent >= received / 4;
-    // A PING, or the answer to one, opens no window.
+    // A PING, or the answer to one, opens no window, and what is sent for new calls tells nothing of windows.
     constexpr std::uint64_t kPing = 17;
-    if (due >= received || (sent % kPing != 0 && !acknowledges)) {
-      flow.window_ = (std::max)(flow.window_, now.received - flow.progress_.received);
+    const unsigned begun = flow.traffic_->begun.load(std::memory_order_relaxed);
+    const bool opens = std::exchange(flow.begun_, begun) == begun && sent % kPing != 0 && !acknowledges;
+    if (due > 0 || opens) {
+      if (opens) flow.window_ = (std::max)(flow.window_, now.received - flow.progress_.received);
       flow.progress_ = now;
     }
     if (due >= received) {
@@ -350,7 +354,7 @@ class Keeper {
     const std::uint64_t since = (std::max<std::uint64_t>)(now.received - flow.useful_, 1);
     const std::int64_t price = flow.suspicious_ / static_cast<std::int64_t>(since);
     const std::uint64_t enough = (std::max)(price >= kDear / 4 ? kDearer : kMost, 4 * flow.window_);
-    const bool small = price >= kDear && vainly >= kDearest;
+    const bool small = price >= kDear && since >= kDearest;
     const bool answered = acknowledges && flow.suspicious_ >= kPatience && price >= kDear / 4;
     const bool flooded = small || answered || (!acknowledges && vainly >= enough);
     if (flooded && Close(flow)) flow.traffic_->floods.fetch_add(1, std::memory_order_relaxed);
