@@ -8,7 +8,6 @@
 #include <absl/time/time.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -16,6 +15,7 @@
 #include <cstdint>
 #include <limits>
 #include <mutex>
+#include <unordered_map>
 
 #include "inferwire/clock.h"
 #include "inferwire/detail/error.h"
@@ -81,7 +81,9 @@ class Budget {
     Fill(now);
     if (whose == 0) return Take(kToken);
     std::lock_guard lock(mutex_);
-    TimePoint& even = even_[whose % even_.size()];
+    if (even_.size() >= kMostKnown) std::erase_if(even_, [&](const auto& one) { return one.second <= now; });
+    if (even_.size() >= kMostKnown) even_.clear();
+    TimePoint& even = even_[whose];
     const TimePoint after = (std::max)(even, now) + each_;
     const bool modest = per_second_ > 0 && after <= now + (std::max)(each_, kModest);
     if (!Take(begun && !modest ? kToken + start() / 2 : kToken) && !(modest && Take(kToken - start()))) return false;
@@ -97,6 +99,7 @@ class Budget {
 
  private:
   static constexpr std::int64_t kToken = 1'000'000;
+  static constexpr std::size_t kMostKnown = 1024;
   // Who takes a tenth of the minimum, in the mean of so long, is modest; and it is forgotten after so long what
   // somebody took beyond.
   static constexpr std::chrono::nanoseconds kModest = std::chrono::seconds(10), kForgotten = std::chrono::seconds(60);
@@ -141,7 +144,7 @@ class Budget {
   const std::chrono::nanoseconds each_;
   std::atomic<TimePoint> filled_;
   std::mutex mutex_;
-  std::array<TimePoint, 64> even_{};  // when they will have taken no more than a tenth; what meets there shares it
+  std::unordered_map<std::size_t, TimePoint> even_;  // when they will have taken no more than a tenth
 };
 
 }  // namespace policy
