@@ -52,7 +52,9 @@ struct ClientOptions {
   Duration idle_timeout = absl::Seconds(60);
   /// Streams: the longest wait for the first message, from the start of the call. Infinite: prompts may be long.
   Duration first_message_timeout = absl::InfiniteDuration();
-  /// One attempt. Infinite: only the caller knows what is slow; the total caps it.
+  /// One attempt, until it is answered: a stream's until its first message, of sessions and uploads from the last
+  /// message that was taken; what flows is for `idle_timeout`. Infinite: only the caller knows what is slow; the total
+  /// caps it.
   Duration attempt_timeout = absl::InfiniteDuration();
   /// Whether calls may run twice on the server. Inference usually may.
   bool idempotent = true;
@@ -105,6 +107,7 @@ inline absl::Status ValidateTargets(const std::vector<std::string>& targets) {
     return detail::InvalidArgumentError("targets is empty; expected at least one, such as \"localhost:50051\"");
   for (const std::string& target : targets) {
     if (absl::Status status = channel::ValidateTarget(target); !status.ok()) return status;
+    if (absl::Status status = channel::ValidateSurroundings(target); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
