@@ -347,7 +347,8 @@ TEST_CASE("a message that came in time is not too late since its reader has not 
   auto stream = client.Stream<&Inference::StreamInference>(Text("x"), {.idle_timeout = absl::Seconds(20)});
   std::optional<inference::Response> read;
   std::thread reader([&] { read = stream.Read(); });
-  REQUIRE(clock->WaitUntilDueWithin(absl::Seconds(20)));  // it waits
+  REQUIRE(clock->WaitUntilDueWithin(absl::Seconds(20)));  // it waits soon
+  CHECK(stream.stats().messages == 0);                    // and does, with the lock open
   Hold hold;
   hold.Stop(reader);
   go.Set();
