@@ -228,6 +228,7 @@ TEST_CASE("large answers are understood apart, and are right or wrong as others 
   for (int i = 0; i < 8; ++i) futures.push_back(client.Async<&Inference::RunInference>(Text("x")));
   for (auto& future : futures) {
     const auto result = std::move(future).Get();
+    INFO(result.status().ToString());
     REQUIRE(result.ok());
     CHECK(result->output_size() == 1 << 20);
   }

@@ -185,7 +185,8 @@ TEST_CASE("a server that answers nobody is not called twice", "[silent]") {
   Age();
   const absl::Status status = client.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Seconds(2)}).status();
   CHECK(status.code() == absl::StatusCode::kDeadlineExceeded);
-  CHECK(Contains(status, "nothing was received from"));
+  // gRPC's server itself ends a call at its deadline: sometimes that comes first.
+  CHECK((Contains(status, "the server said DEADLINE_EXCEEDED") || Contains(status, "nothing was received from")));
   CHECK(calls == 1);
 }
 
@@ -285,7 +286,10 @@ TEST_CASE("what is not acknowledged ends each connection in its time, PINGs or n
                                         inferwire::channel::Arguments(1 << 20, options, ""), options);
     grpc::Channel& connection = *channel.connection(/*idempotent=*/true, lends)->channel();
     REQUIRE(connection.WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(10)));
-    CHECK(UserTimeout(std::stoi(server.target().substr(server.target().rfind(':') + 1))) == milliseconds);
+    // A few more, by which connections of one kind are told from each other.
+    const int found = UserTimeout(std::stoi(server.target().substr(server.target().rfind(':') + 1)));
+    CHECK(found >= milliseconds);
+    CHECK(found <= milliseconds + milliseconds / 20 + 1);
   }
 }
 #endif

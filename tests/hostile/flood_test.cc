@@ -170,3 +170,24 @@ TEST_CASE("answers that are only large are no flood", "[hostile]") {
   }
   CHECK(server.calls() == 6);
 }
+
+TEST_CASE("a flood ends with the client that it came to", "[hostile]") {
+  for (const Flood& flood : kFloods) {
+    INFO(flood.name);
+    std::atomic<int> floods{0};
+    RawHttp2Server bad([&](RawHttp2Stream& stream) {
+      ++floods;
+      flood.Run(stream);
+      --floods;
+    });
+    for (int i = 0; i < 3; ++i) {
+      const Client victim = Connect(bad.target());
+      auto future = victim.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(10 + 5 * i)});
+      static_cast<void>(std::move(future).Get());
+    }
+    for (const auto until = Clock::now() + std::chrono::seconds(kSlow ? 20 : 5); floods != 0 && Clock::now() < until;) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    CHECK(floods == 0);
+  }
+}

@@ -38,6 +38,22 @@ namespace inferwire {
 inline namespace v0 {
 namespace detail {
 
+/// Runs `fn` on a thread of its own that nobody waits for. False where no thread is to be had.
+template <class Fn>
+bool StartThread(Fn fn) {
+#ifdef __cpp_exceptions
+  try {
+    std::thread(std::move(fn)).detach();
+    return true;
+  } catch (...) {
+    return false;
+  }
+#else
+  std::thread(std::move(fn)).detach();
+  return true;
+#endif
+}
+
 /// A thread's visits to gRPC, one after the other. gRPC reads whatever socket has something, for whomever it is, and as
 /// long as more is there: a visit lasts for as long as a peer likes. Written by one thread at a time.
 class Visits {
@@ -109,10 +125,13 @@ class Flow {
     std::uint64_t received = 0, sent = 0;
   };
   int socket_ = -1;
+  bool abandoned_ = false;
   bool sampled_ = false;  // at the last look, by what follows
   Counts last_, progress_;
   std::uint64_t heard_last_ = 0;
   unsigned begun_ = 0;
+  int looks_ = 0;                // since the last sign of progress
+  std::uint64_t unclear_ = 0;    // of what was received since then, that beside which calls began
   std::uint64_t useful_ = 0;     // of what was received, up to the last message or end
   std::uint64_t window_ = 0;     // the most that came between two signs of progress
   std::int64_t suspicious_ = 0;  // nanoseconds that threads have spent on it to no purpose
@@ -135,13 +154,11 @@ class Keeper {
     const int span = std::clamp(timeout_ms / 20, 1, kMostMarks);
     const int base = (std::min)(timeout_ms, (std::numeric_limits<int>::max)() - kMostMarks - 2) + 1;
     std::vector<bool> taken(static_cast<std::size_t>(span));
-    std::erase_if(flows_, [&](const auto& one) {
-      const std::shared_ptr<Flow> other = one.lock();
-      if (other == nullptr) return true;
+    if (!serving_) std::erase_if(flows_, Abandoned);
+    for (const auto& other : flows_) {
       const int at = other->mark_ - base;
       if (at >= 0 && at < span) taken[static_cast<std::size_t>(at)] = true;
-      return false;
-    });
+    }
     flow->mark_ = timeout_ms;  // where all are taken it is not to be told from others, and not watched
     for (int i = 0; i < span; ++i) {
       const int at = (next_mark_ + i) % span;  // not the one that was given up a moment ago
@@ -165,25 +182,17 @@ class Keeper {
   static constexpr std::chrono::milliseconds kShortest{10}, kLongest{40};
   static constexpr std::chrono::seconds kLinger{1};
 
+  // Nobody calls by it any more. Its connection may be there yet, where gRPC reads on and on and so never comes to
+  // close it.
+  static bool Abandoned(const std::shared_ptr<Flow>& flow) { return flow.use_count() == 1; }
+
 #if defined(__linux__)
   void Start() {
     std::lock_guard lock(mutex_);
     if (serving_.exchange(true)) return;
-    try {
-      std::thread([this] { Serve(); }).detach();
-    } catch (...) {
-      serving_ = false;  // no thread is to be had: the next call tries again
-    }
+    if (!StartThread([this] { Serve(); })) serving_ = false;  // the next call tries again
   }
 
-  template <class T>
-  static std::vector<std::shared_ptr<T>> Living(const std::vector<std::weak_ptr<T>>& all) {
-    std::vector<std::shared_ptr<T>> out;
-    for (const auto& one : all) {
-      if (std::shared_ptr<T> living = one.lock()) out.push_back(std::move(living));
-    }
-    return out;
-  }
   static std::int64_t Read(clockid_t clock) {
     timespec time{};
     if (::clock_gettime(clock, &time) != 0) return 0;
@@ -200,10 +209,18 @@ class Keeper {
       std::vector<std::shared_ptr<Flow>> flows;
       {
         std::lock_guard lock(mutex_);
-        visits = Living(visits_);
-        flows = Living(flows_);
+        for (const auto& one : visits_) {
+          if (std::shared_ptr<Visits> living = one.lock()) visits.push_back(std::move(living));
+        }
+        std::erase_if(flows_, [this](const auto& flow) {
+          if (!Abandoned(flow)) return false;
+          if (std::exchange(flow->abandoned_, true)) return flow->socket_ < 0;
+          look_again_ = {};  // whether it is there yet is to be known at once
+          return false;
+        });
+        flows = flows_;
         const Clock::time_point now = Clock::now();
-        const auto in_use = [](const auto& flow) { return flow->traffic_->in_flight.load() > 0; };
+        const auto in_use = [](const auto& flow) { return flow->traffic_->in_flight.load() > 0 || flow->abandoned_; };
         if (std::any_of(flows.begin(), flows.end(), in_use)) used = now;
         if (now - used > kLinger) {
           serving_ = false;
@@ -221,7 +238,10 @@ class Keeper {
       if (busy) {
         LookAtFlows(flows, held);
       } else {
-        for (const auto& flow : flows) flow->sampled_ = false;
+        for (const auto& flow : flows) {
+          flow->sampled_ = false;
+          if (flow->abandoned_) flow->socket_ = -1;  // gRPC has come to close it
+        }
       }
     }
   }
@@ -328,19 +348,27 @@ class Keeper {
       flow.useful_ = flow.last_.received;
       flow.heard_last_ = heard;
       flow.suspicious_ = 0;
+      flow.looks_ = 0;
+      flow.unclear_ = 0;
       if (!fresh) return true;
     }
     const std::uint64_t received = now.received - flow.last_.received, sent = now.sent - flow.last_.sent;
     const std::uint64_t due = (heard - flow.heard_last_) * kOfMessage;
     const std::uint64_t vain = received > due ? received - due : 0;
     const bool acknowledges = vain >= kLittle && sent >= received / 4;
-    // A PING, or the answer to one, opens no window, and what is sent for new calls tells nothing of windows.
+    // A PING, or the answer to one, opens no window, and what is sent for new calls tells nothing of windows: beside
+    // them one may have been opened. A fast network brings much between two looks, hence one look alone tells nothing.
     constexpr std::uint64_t kPing = 17;
     const unsigned begun = flow.traffic_->begun.load(std::memory_order_relaxed);
-    const bool opens = std::exchange(flow.begun_, begun) == begun && sent % kPing != 0 && !acknowledges;
+    const bool calls = std::exchange(flow.begun_, begun) != begun;
+    const bool opens = !calls && sent % kPing != 0 && !acknowledges;
+    ++flow.looks_;
+    flow.unclear_ += calls ? received : 0;
     if (due > 0 || opens) {
       if (opens) flow.window_ = (std::max)(flow.window_, now.received - flow.progress_.received);
       flow.progress_ = now;
+      flow.looks_ = 0;
+      flow.unclear_ = 0;
     }
     if (due >= received) {
       flow.useful_ = now.received;
@@ -349,14 +377,16 @@ class Keeper {
     flow.last_ = now;
     flow.heard_last_ = heard;
     if (vain < kLittle || !Waits(flow.socket_)) return true;  // who reads it keeps up
+    if (flow.abandoned_) return Close(flow);
     flow.suspicious_ += held;
-    const std::uint64_t vainly = now.received - flow.progress_.received;
     const std::uint64_t since = (std::max<std::uint64_t>)(now.received - flow.useful_, 1);
     const std::int64_t price = flow.suspicious_ / static_cast<std::int64_t>(since);
-    const std::uint64_t enough = (std::max)(price >= kDear / 4 ? kDearer : kMost, 4 * flow.window_);
+    const std::uint64_t vainly = now.received - flow.progress_.received;
+    const bool dearer = price >= kDear / 4 && vainly >= (std::max)(kDearer, 4 * flow.window_);
+    const bool much = flow.looks_ > 1 && vainly - flow.unclear_ / 4 * 3 >= (std::max)(kMost, 4 * flow.window_);
     const bool small = price >= kDear && since >= kDearest;
     const bool answered = acknowledges && flow.suspicious_ >= kPatience && price >= kDear / 4;
-    const bool flooded = small || answered || (!acknowledges && vainly >= enough);
+    const bool flooded = small || answered || (!acknowledges && (dearer || much));
     if (flooded && Close(flow)) flow.traffic_->floods.fetch_add(1, std::memory_order_relaxed);
     return true;
   }
@@ -419,7 +449,7 @@ class Keeper {
 
   std::mutex mutex_;
   std::vector<std::weak_ptr<Visits>> visits_;
-  std::vector<std::weak_ptr<Flow>> flows_;
+  std::vector<std::shared_ptr<Flow>> flows_;
   int next_mark_ = 0;
   std::atomic<bool> serving_{false};
 };

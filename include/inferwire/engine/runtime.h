@@ -80,10 +80,8 @@ class Runtime {
     void OnHeld() override {
       constexpr int kMost = 4;
       if (depth_ == kMost || helped_.exchange(true)) return;
-      try {
-        std::thread([self = shared_from_this(), held = count()] { self->Help(held); }).detach();
-      } catch (...) {
-        helped_ = false;  // no thread is to be had: asked again soon
+      if (!detail::StartThread([self = shared_from_this(), held = count()] { self->Help(held); })) {
+        helped_ = false;  // asked again soon
       }
     }
 
