@@ -230,7 +230,7 @@ inline absl::StatusOr<NpyBegin> ReadNpyBegin(std::string_view first, std::uint64
 struct NpyLayout {
   DataType type;
   bool unicode;  // of strings
-  std::size_t count, width;
+  std::uint64_t count, width;
   Shape shape;
 };
 
@@ -287,8 +287,7 @@ inline absl::StatusOr<NpyLayout> LayOutNpy(std::string_view text, std::uint64_t 
     return wrong(count, " strings of ", width, " bytes take more memory than is in proportion, ", sizeof(std::string),
                  " bytes each; save array.view(numpy.uint8)");
   }
-  return NpyLayout{strings ? DataType::kBytes : row->type, unicode, static_cast<std::size_t>(count),
-                   static_cast<std::size_t>(width), std::move(header->shape)};
+  return NpyLayout{strings ? DataType::kBytes : row->type, unicode, count, width, std::move(header->shape)};
 }
 
 /// The elements that begin at `start` of `file`.
@@ -327,7 +326,7 @@ inline absl::StatusOr<InferInput> ReadNpyFile(std::string name, RegularFile& fil
   if (!layout.ok()) return layout.status();
   std::string elements = text.substr(end);  // of a header that is hardly there
   const std::size_t more = elements.size();
-  elements.resize(static_cast<std::size_t>(file.size()) - end);
+  elements.resize(file.size() - end);
   if (absl::Status status = file.Read(elements.data() + more, elements.size() - more); !status.ok()) return status;
   return NpyElements(std::move(name), std::move(elements), 0, *std::move(layout));
 }

@@ -150,7 +150,7 @@ class Certificates {
     if (!file.ok()) return failed(ToStd(file.status().message()));
     if (file->size() == 0) return failed("it is empty");
     if (file->size() > kMost) return failed(Cat("it has ", file->size(), " bytes; expected at most ", kMost));
-    contents.Set(std::string(static_cast<std::size_t>(file->size()), '\0'));
+    contents.Set(std::string(file->size(), '\0'));
     if (absl::Status read = file->Read(contents.data(), contents.text().size()); !read.ok()) {
       return failed(ToStd(read.message()));
     }
