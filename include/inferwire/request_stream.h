@@ -64,7 +64,7 @@ class WriteAwaiter {
 /// The writing half, for RequestStream and Session alike.
 template <class Request>
 absl::StatusOr<wire::Payload> EncodeFor(const Ref<engine::StreamCall>& call, const Request& request) {
-  if (call && call->foreign()) return ForkedError();  // no message is looked at in a forked child
+  if (call && call->of_foreign_client()) return ForkedError();  // no message is looked at in a forked child
   return wire::Encode(request);
 }
 template <class Request>

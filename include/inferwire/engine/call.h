@@ -188,6 +188,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
 
   /// Whether it was made by the process that forked this one. Nothing else is to be asked of it then.
   bool foreign() const { return origin_.foreign(); }
+  /// Whether it was made there, or in this process and refused, since its client was.
+  bool of_foreign_client() const { return foreign() || engine_->foreign(); }
 
  protected:
   enum class State { kCreated, kStarted, kEnded };
