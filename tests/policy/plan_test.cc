@@ -115,8 +115,17 @@ TEST_CASE("once a part of an answer was used, only its attempt counts", "[policy
   course.plan.OnTime(kStart + milliseconds(30));
   course.plan.Start(kStart + milliseconds(30));
   course.plan.Commit(1);
-  CHECK(course.plan.due() == kStart + milliseconds(130));  // no hedge, and not the first one's expiry
+  CHECK(course.plan.due() == kStart + milliseconds(1000));  // no hedge, and neither one's expiry
   CHECK(course.plan.OnFailure(1, {.retryable = false}, 0.5, kStart + milliseconds(40)).act == Act::kEnd);
+}
+
+TEST_CASE("an attempt that goes forward has its time anew, but no more than the call", "[policy]") {
+  Course course;
+  course.plan.Start(kStart);
+  CHECK(course.plan.Restart(0, kStart + milliseconds(80)) == kStart + milliseconds(180));
+  CHECK(course.plan.due() <= kStart + milliseconds(180));
+  CHECK(course.plan.OnTime(kStart + milliseconds(179)).act != Act::kExpire);
+  CHECK(course.plan.Restart(0, kStart + milliseconds(950)) == kStart + milliseconds(1000));
 }
 
 TEST_CASE("the deadline ends everything", "[policy]") {

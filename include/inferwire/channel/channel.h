@@ -197,11 +197,13 @@ class Connection {
   /// How often that was so.
   std::uint64_t heard() const { return flow_->heard(); }
 
+  // Questions, by the machine's clock, since servers answer by that.
+
   /// A question is sent, with the context that is given; none is where one is out already.
-  std::shared_ptr<grpc::ClientContext> BeginAsking(TimePoint now) {
+  std::shared_ptr<grpc::ClientContext> BeginAsking() {
     std::lock_guard lock(mutex_);
     if (closed_ || question_ != nullptr) return nullptr;
-    asked_ = now;
+    BeginToListen();
     return question_ = std::make_shared<grpc::ClientContext>();
   }
   /// It has come back, with an answer or without.
@@ -210,10 +212,12 @@ class Connection {
     question_ = nullptr;
     if (answered) Hear();
   }
-  /// How long a question has been out.
-  absl::Duration unanswered(TimePoint now) const {
+  /// How long a question has been out with nothing coming back, also to others.
+  absl::Duration unanswered() {
     std::lock_guard lock(mutex_);
-    return question_ != nullptr ? Between(asked_, now) : absl::ZeroDuration();
+    if (question_ == nullptr) return absl::ZeroDuration();
+    if (heard() != heard_before_) BeginToListen();
+    return Between(listens_since_, std::chrono::steady_clock::now());
   }
   /// Its answer is of no interest any more: the connection is to be closed.
   void Close() {
@@ -223,12 +227,18 @@ class Connection {
   }
 
  private:
+  void BeginToListen() {
+    listens_since_ = std::chrono::steady_clock::now();
+    heard_before_ = heard();
+  }
+
   const std::shared_ptr<grpc::Channel> channel_;
   Stub stub_;
   const std::shared_ptr<detail::Flow> flow_;
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   std::shared_ptr<grpc::ClientContext> question_;
-  TimePoint asked_;
+  TimePoint listens_since_;
+  std::uint64_t heard_before_ = 0;
   bool closed_ = false;
 };
 
@@ -299,7 +309,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   TimePoint expires() const { return expires_; }
   /// Of which renewal of the certificates it is. The endpoint's, before others know it.
   int renewal = 0;
-  /// What has taken its place since it was doubted. The endpoint's, under its lock.
+  /// What was made beside it since it is doubted, and may have taken its place. The endpoint's, under its lock.
   std::shared_ptr<Channel> successor;
   int in_flight() const { return traffic_->in_flight.load(std::memory_order_acquire); }
 
@@ -338,7 +348,10 @@ class Channel : public std::enable_shared_from_this<Channel> {
   /// Why it does not connect; "" if it has, or that is not known within `patience`. Blocks.
   std::string WhyNotConnected(std::chrono::milliseconds patience) const {
     const std::optional<grpc::Status> failed = detail::WhyNotConnected(usual_->channel(), patience);
-    return failed.has_value() ? std::string(Explain(wire::FromGrpc(*failed)).message()) : std::string();
+    if (failed.has_value()) return std::string(Explain(wire::FromGrpc(*failed)).message());
+    if (state() != GRPC_CHANNEL_CONNECTING) return {};
+    return detail::Cat("nothing was heard of it so far, where connecting may take the connect_timeout of ",
+                       absl::FormatDuration(options_.connect_timeout));
   }
 
   /// Whether an attempt that ended with `code` and whose context tells of `peer` provably never reached a server: gRPC

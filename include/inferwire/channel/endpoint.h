@@ -97,29 +97,46 @@ class Endpoint {
     if (channel.End() && replaced_.load(std::memory_order_relaxed)) Reap();
   }
 
-  /// A connection may be dead: a new one takes its place, and those that are on it may stay there to their end. The new
-  /// one; none where the old one is hardly older than a call takes, so that a path that is slow, or a server that
-  /// answers nobody, does not have connections come and go with each call.
-  std::shared_ptr<Channel> PutBeside(Channel& doubted, TimePoint now) {
-    if (Between(doubted.made(), now) < absl::Milliseconds(500)) return nullptr;
-    std::vector<std::shared_ptr<Channel>> gone;  // after the lock is released
+  /// A connection may be dead: another one, which is used for nothing else until GiveWay, and gone with Trust. None
+  /// where the old one is hardly older than a call takes, so that a path that is slow, or a server that answers nobody,
+  /// does not have connections come and go with each call.
+  std::shared_ptr<Channel> Beside(Channel& doubted, TimePoint now) {
     std::lock_guard lock(mutex_);
-    if (doubted.successor == nullptr) {
-      int number = 0;
-      const auto holds = [&](const std::atomic<Channel*>& slot) {
-        return slot.load(std::memory_order_relaxed) == &doubted;
-      };
-      const auto slot = std::find_if(slots_.begin(), slots_.end(), holds);
-      if (slot != slots_.end()) {
-        number = static_cast<int>(slot - slots_.begin());
-        Make(number, *slot, now);
-        replaced_.store(true, std::memory_order_relaxed);
-      }
-      // Else it had come to its age, and who took its place, or the first one, will do.
-      doubted.successor = slots_[static_cast<std::size_t>(number)].load(std::memory_order_relaxed)->shared_from_this();
-      gone = Unused();
+    if (doubted.successor == nullptr && Between(doubted.made(), now) >= absl::Milliseconds(500)) {
+      const int renewal = renewals_->load(std::memory_order_acquire);  // or newer
+      doubted.successor = connect_(/*spare=*/false, now);
+      doubted.successor->renewal = renewal;
     }
     return doubted.successor;
+  }
+  /// It is dead: the one beside it takes its place. Those that are on it may stay there to their end.
+  void GiveWay(const Channel& dead) {
+    std::vector<std::shared_ptr<Channel>> gone;  // after the lock is released
+    std::lock_guard lock(mutex_);
+    std::atomic<Channel*>* const slot = SlotOf(dead);
+    if (slot == nullptr || dead.successor == nullptr) return;  // it has already, or had come to its age
+    owned_.push_back(dead.successor);
+    slot->store(dead.successor.get());
+    replaced_.store(true, std::memory_order_relaxed);
+    gone = Unused();
+  }
+  /// It is not: nothing needs to be beside it.
+  void Trust(Channel& doubted) {
+    std::shared_ptr<Channel> gone;  // after the lock is released
+    std::lock_guard lock(mutex_);
+    if (SlotOf(doubted) != nullptr) gone = std::exchange(doubted.successor, nullptr);
+  }
+  /// What was entered goes by the one beside it, if there is one; else null, and it stays.
+  std::shared_ptr<Channel> MoveBeside(Channel& doubted) {
+    std::shared_ptr<Channel> beside;
+    {
+      std::lock_guard lock(mutex_);
+      beside = doubted.successor;
+    }
+    if (beside == nullptr) return nullptr;
+    beside->Begin();
+    if (doubted.End() && replaced_.load(std::memory_order_relaxed)) Reap();
+    return beside;
   }
 
   struct Connections {
@@ -237,6 +254,12 @@ class Endpoint {
     owned_.push_back(connect_(number >= policy_.min_channels, now));
     owned_.back()->renewal = renewal;
     slot.store(owned_.back().get(), std::memory_order_seq_cst);
+  }
+  std::atomic<Channel*>* SlotOf(const Channel& channel) {
+    const auto slot = std::find_if(slots_.begin(), slots_.end(), [&](const std::atomic<Channel*>& one) {
+      return one.load(std::memory_order_relaxed) == &channel;
+    });
+    return slot != slots_.end() ? &*slot : nullptr;
   }
   void Reap() {
     std::vector<std::shared_ptr<Channel>> gone;

@@ -72,6 +72,16 @@ inline absl::Status Validate(const HealthPolicy& policy) {
   return absl::OkStatus();
 }
 
+/// grpc.health.v1's methods; they live as long as the process.
+inline const std::string& HealthCheckPath() {
+  static const std::string* const path = new std::string("/grpc.health.v1.Health/Check");
+  return *path;
+}
+inline const std::string& HealthWatchPath() {
+  static const std::string* const path = new std::string("/grpc.health.v1.Health/Watch");
+  return *path;
+}
+
 /// grpc.health.v1.HealthCheckRequest: string service = 1.
 inline std::string EncodeHealthRequest(std::string_view service) {
   return service.empty() ? "" : wire::Field(1, service);

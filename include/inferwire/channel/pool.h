@@ -99,8 +99,14 @@ class Lease {
   const Target* id() const { return target_.get(); }
   /// For another attempt there.
   const std::shared_ptr<Target>& place() const { return target_; }
-  /// Puts a new connection in place of the call's, see Endpoint; until the verdict.
-  std::shared_ptr<Channel> PutBeside(TimePoint now) const { return target_->endpoint->PutBeside(*channel_, now); }
+  /// Where the connection may be dead, see Endpoint; until the verdict.
+  Endpoint& endpoint() const { return *target_->endpoint; }
+  void MoveBeside() {
+    std::shared_ptr<Channel> beside = channel_ != nullptr ? endpoint().MoveBeside(*channel_) : nullptr;
+    if (beside == nullptr) return;
+    channel_ = std::move(beside);
+    set_cold();
+  }
   /// Its latency will tell more of connecting than of the target.
   void set_cold() { warm_ = false; }
 

@@ -27,6 +27,7 @@
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/engine/probe.h"
+#include "inferwire/engine/silence.h"
 #include "inferwire/error_details.h"
 #include "inferwire/status.h"
 #include "inferwire/wire/error_details.h"
@@ -36,11 +37,14 @@ namespace inferwire {
 inline namespace v0 {
 namespace engine {
 
-/// Whether anything comes by the connection of an attempt that waits.
-enum class Pulse {
-  kHeard,    ///< it does, or that cannot be told
-  kWaiting,  ///< the server was asked, and has not answered yet
-  kNone,     ///< it does not, while a new connection to the same target is answered
+/// A look at the connection of an attempt that waits.
+struct Look {
+  std::uint64_t heard_before;  // what heard() was when it began to
+  TimePoint since;             // when that was
+  absl::Duration patience;     // how long the server may take to give a sign of life
+  TimePoint now;
+  Loop& loop;             // that is always turned, for questions
+  bool moves_on = false;  // the next attempt is to go by another connection
 };
 
 /// One exchange with one server. It belongs to whatever it waits for, and outlives the call's interest in it; the call
@@ -68,18 +72,15 @@ class Attempt {
   /// The target is judged by how the attempt ended; the first verdict counts.
   virtual void Judge(channel::Verdict verdict, std::optional<absl::Duration> latency, TimePoint now) = 0;
 
-  // While it waits. `since` is what heard() was when it began to.
+  // While it waits.
 
   /// How often something has come by its connection, for others too.
   virtual std::uint64_t heard() const { return 0; }
-  /// Asks the server, and if it says nothing for `patience` a new connection to it, which then takes the place of the
-  /// attempt's for those who come now. `loop` is one that is always turned.
-  virtual Pulse TakePulse(std::uint64_t /*since*/, absl::Duration /*patience*/, TimePoint /*now*/, Loop& /*loop*/) {
-    return Pulse::kHeard;
-  }
-  /// It has run out of time. What there is to suspect where nothing has come by its connection since `began`, which is
-  /// replaced then for those who come now; else empty.
-  virtual std::string Doubt(std::uint64_t /*since*/, TimePoint /*began*/, TimePoint /*now*/) { return {}; }
+  /// Asks the server where nothing has come, and if it says nothing for a while, by a new connection too. Where that
+  /// one is answered it takes the place of the attempt's for those who come now.
+  virtual Pulse TakePulse(const Look&) { return Pulse::kHeard; }
+  /// It has run out of time. The same; and what was seen, where nothing has come by its connection, else empty.
+  virtual std::string Doubt(const Look&) { return {}; }
 
   // Once it has ended by itself:
 
@@ -107,10 +108,15 @@ class Attempt {
   int number() const { return number_; }
   TimePoint started() const { return started_; }
   TimePoint due() const { return due_; }
+  void set_due(TimePoint due) { due_ = due; }
   bool hedge() const { return hedge_; }
   void set_hedge(bool hedge) { hedge_ = hedge; }
   std::uint64_t heard_before() const { return heard_before_; }
-  void Listen() { heard_before_ = heard(); }
+  TimePoint quiet_since() const { return quiet_since_; }
+  void Listen(TimePoint now) {
+    heard_before_ = heard();
+    quiet_since_ = now;
+  }
   /// Whether another one was started since it may never end.
   bool given_up() const { return given_up_; }
   void set_given_up() { given_up_ = true; }
@@ -121,20 +127,23 @@ class Attempt {
  private:
   const int number_;
   const TimePoint started_;
-  const TimePoint due_;
+  TimePoint due_;
   bool hedge_ = false;
   bool given_up_ = false;
   std::uint64_t heard_before_ = 0;
+  TimePoint quiet_since_;
 };
 
 /// An attempt that is a gRPC call. It belongs to its operations in the completion queue and destroys itself after the
 /// last of them.
 class RpcAttempt : public Attempt {
  public:
+  /// `told`: the deadline that the server is told.
   RpcAttempt(TimerOwner& call, const ClientOptions& client, const CallOptions& options, channel::Lease lease,
-             int number, TimePoint now, TimePoint due, bool idempotent = true, bool lends = false)
+             int number, TimePoint now, TimePoint due, TimePoint told, bool idempotent, bool lends)
       : Attempt(call, number, now, due),
         lease_(std::move(lease)),
+        told_(told),
         idempotent_(idempotent),
         lends_(lends),
         compressed_(options.compression.value_or(client.compression) != Compression::kNone),
@@ -142,7 +151,7 @@ class RpcAttempt : public Attempt {
         connection_(lease_.channel().connection(idempotent, lends, compressed_, direct_)),
         inherited_(options.parent != nullptr ? grpc::ClientContext::FromServerContext(*options.parent) : nullptr),
         context_(inherited_ != nullptr ? *inherited_ : own_.emplace()) {
-    if (due != TimePoint::max()) context_.set_deadline(ToTimespec(now, due));
+    if (told != TimePoint::max()) context_.set_deadline(ToTimespec(now, told));
     switch (options.compression.value_or(client.compression)) {
       case Compression::kNone:
         break;
@@ -181,29 +190,33 @@ class RpcAttempt : public Attempt {
   bool NeverReached(absl::StatusCode code) const override {
     return lease_.channel().NeverReached(code, context_.peer());
   }
-  bool ToldWhenDue() const override { return due() != TimePoint::max(); }
+  bool ToldWhenDue() const override { return told_ != TimePoint::max() && told_ == due(); }
 
   std::uint64_t heard() const override { return connection_->heard(); }
-  Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) override {
-    if (!Silent(since)) return Pulse::kHeard;
-    Probe::Ask(connection_, loop, now);
-    if (connection_->unanswered(now) < patience) return Pulse::kWaiting;
-    const std::shared_ptr<channel::Channel> beside = lease_.PutBeside(now);
-    if (beside == nullptr) return Pulse::kWaiting;
-    const std::shared_ptr<channel::Connection>& fresh = beside->connection(idempotent_, lends_, compressed_, direct_);
-    if (!heard_beside_.has_value()) heard_beside_ = fresh->heard();
-    if (fresh->heard() != *heard_beside_) return Pulse::kNone;
-    Probe::Ask(fresh, loop, now);
-    return Pulse::kWaiting;
+  Pulse TakePulse(const Look& look) override {
+    switch (Step(look)) {
+      case SilenceStep::kTrust:
+        return Pulse::kHeard;
+      case SilenceStep::kReplace:
+        return Pulse::kNone;
+      default:
+        return Pulse::kWaiting;
+    }
   }
-  std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) override {
-    // Less than that is soon spent on the way.
-    if (!Silent(since) || Between(began, now) < absl::Milliseconds(250)) return {};
-    const absl::Duration age = Between(lease_.channel().made(), now);
-    const bool replaced = lease_.PutBeside(now) != nullptr;
-    return detail::Cat("nothing was received from ", target(), " meanwhile, on a connection of ",
-                       absl::FormatDuration(absl::Trunc(age, absl::Milliseconds(1))),
-                       replaced ? ", which may be dead and was replaced" : "");
+  std::string Doubt(const Look& look) override {
+    // One that was found alive meanwhile is above suspicion until it is asked again.
+    const bool asked = look.since == started() || connection_->unanswered() > absl::ZeroDuration();
+    const SilenceStep step = Step(look);
+    const absl::Duration quiet = Between(look.since, look.now);
+    if (step == SilenceStep::kTrust || !asked || quiet < absl::Milliseconds(250)) return {};  // soon spent on the way
+    if (look.moves_on) lease_.endpoint().Beside(lease_.channel(), look.now);
+    constexpr auto kText = [](absl::Duration duration) {
+      return absl::FormatDuration(absl::Trunc(duration, absl::Milliseconds(1)));
+    };
+    return detail::Cat(
+        "nothing was received from ", target(), " for ", kText(quiet), ", on a connection of ",
+        kText(Between(lease_.channel().made(), look.now)),
+        step == SilenceStep::kReplace ? ", which may be dead and was replaced: a new one is answered" : "");
   }
 
  protected:
@@ -220,7 +233,39 @@ class RpcAttempt : public Attempt {
   channel::Lease lease_;
 
  private:
-  bool Silent(std::uint64_t since) const { return connection_->heard() == since && connection_->connected(); }
+  // Does what comes next about the connection.
+  SilenceStep Step(const Look& look) {
+    channel::Endpoint& endpoint = lease_.endpoint();
+    channel::Channel& channel = lease_.channel();
+    const auto beside = [&]() -> std::shared_ptr<channel::Connection> {
+      const std::shared_ptr<channel::Channel> other = endpoint.Beside(channel, look.now);
+      return other != nullptr ? other->connection(idempotent_, lends_, compressed_, direct_) : nullptr;
+    };
+    Silence silence;
+    silence.heard = connection_->heard() != look.heard_before || !connection_->connected();
+    if (!silence.heard) silence.unanswered = connection_->unanswered();
+    std::shared_ptr<channel::Connection> other;
+    if (NextStep(silence, look.patience) == SilenceStep::kAskBeside) {
+      other = beside();
+      silence.heard_beside = other != nullptr && other->heard() > 0;
+    }
+    const SilenceStep step = NextStep(silence, look.patience);
+    switch (step) {
+      case SilenceStep::kTrust:
+        endpoint.Trust(channel);
+        break;
+      case SilenceStep::kAsk:
+        Probe::Ask(connection_, look.loop);
+        break;
+      case SilenceStep::kAskBeside:
+        if (other != nullptr) Probe::Ask(other, look.loop);
+        break;
+      case SilenceStep::kReplace:
+        endpoint.GiveWay(channel);
+        break;
+    }
+    return step;
+  }
 
   // Over plaintext a proxy reads what a call carries.
   static bool ToBeReadByNobody(const ClientOptions& client, const CallOptions& options) {
@@ -228,9 +273,9 @@ class RpcAttempt : public Attempt {
            (options.token.has_value() || wire::Has(options.metadata, wire::kAuthorization));
   }
 
+  const TimePoint told_;
   const bool idempotent_, lends_, compressed_, direct_;
   const std::shared_ptr<channel::Connection> connection_;
-  std::optional<std::uint64_t> heard_beside_;             // by the new connection, when it was asked
   std::atomic<bool> abandoned_{false};                    // asked without the call's lock
   const std::unique_ptr<grpc::ClientContext> inherited_;  // with a parent; a context can be made in place only without
   std::optional<grpc::ClientContext> own_;

@@ -44,6 +44,7 @@
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/gate.h"
 #include "inferwire/engine/loop.h"
+#include "inferwire/engine/silence.h"
 #include "inferwire/executor.h"
 #include "inferwire/observe/observer.h"
 #include "inferwire/policy/hedge.h"
@@ -158,7 +159,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
       const policy::Plan::Next next = plan_->OnTime(now);
       switch (next.act) {
         case policy::Plan::Act::kNothing:
-          if (now >= pulse_due_) {
+          if (now >= looks_.due()) {
             if (TakePulse(lock, now)) return;
             break;
           }
@@ -217,6 +218,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     channel::Lease lease = only != nullptr ? engine_->pool().Take(only, now, random, Timed(), use)
                                            : engine_->pool().Pick(last_target_, now, random, Timed(), use);
     last_target_ = lease.id();
+    if (std::exchange(moves_on_, false)) lease.MoveBeside();
     return lease;
   }
   /// Whether the next attempt needs a request that is yet to be made; Prepare then has Resume called once it is.
@@ -233,8 +235,13 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   virtual bool Committed() const { return false; }
   /// Whether an attempt's duration tells how quick its target is.
   virtual bool Timed() const { return true; }
+  /// What does not come within ClientOptions::attempt_timeout.
+  virtual const char* Lacking() const { return "no end"; }
   /// Whether it waits for what may never come, and is begun anew when its connection turns out to be dead.
   virtual bool Watches() const { return false; }
+  /// How long it waits for a message at the longest, and whether it waits for one now.
+  virtual absl::Duration LongestWait() const { return absl::InfiniteDuration(); }
+  virtual bool Waits() const { return true; }
   /// Whether attempts may run side by side.
   virtual bool MayHedge() const { return true; }
   /// This thread is to wait for the call: does what that takes of what this thread's executor was given and has not
@@ -279,6 +286,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   /// What counts as now for a timer that fires.
   TimePoint AsOf(const Timer& timer) const { return engine_->clock() != nullptr ? Now() : timer.as_of(); }
   TimePoint started() const { return started_; }
+  TimePoint deadline() const { return plan_->deadline(); }
   /// What the next attempt asks of a stream that it may share.
   Rider::Terms rider_terms() const { return {.alone = alone_, .repeatable = idempotent_}; }
   /// Whether an attempt that failed had, for all that is known, reached a server.
@@ -297,6 +305,11 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   void Commit(Attempt& attempt) {
     GiveUpOthers(attempt);
     plan_->Commit(attempt.number());
+    attempt.set_due(plan_->deadline());
+  }
+  /// It goes forward, though it is not answered yet.
+  void RestartAttemptTimeout(Attempt& attempt) {
+    if (attempt_timeout_ != absl::InfiniteDuration()) attempt.set_due(plan_->Restart(attempt.number(), Now()));
   }
   bool answered() const { return state_ == State::kStarted && plan_->answered(); }
   /// Its whole answer is there: until OnAttemptEnd no time counts any more, and no other attempt starts.
@@ -451,7 +464,9 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     return quantile.has_value() ? (std::max)(*quantile, absl::Milliseconds(1)) : hedge_->delay;
   }
   absl::Status DeadlineError() const {
-    const absl::Duration given = Between(started_, plan_->deadline());
+    // As it was given, where it is not a parent's time that is up.
+    const bool own = plan_->deadline() == After(started_, spec_.timeout);
+    const absl::Duration given = own ? spec_.timeout : Between(started_, plan_->deadline());
     if (given <= absl::ZeroDuration()) {
       return detail::DeadlineExceededError(detail::Cat("the timeout is ", absl::FormatDuration(given)));
     }
@@ -459,62 +474,50 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   }
   absl::Status AttemptTimeoutError() const {
     return detail::DeadlineExceededError(
-        detail::Cat("no end within the attempt_timeout of ", absl::FormatDuration(attempt_timeout_)));
+        detail::Cat(Lacking(), " within the attempt_timeout of ", absl::FormatDuration(attempt_timeout_)));
   }
 
   // ---- connections by which nothing comes
 
-  // How long an attempt waits before its connection is looked at: a part of its time, so that enough is left for
-  // another one, and not longer than most take.
-  static constexpr absl::Duration kMostPatience = absl::Seconds(3);
-  // What is shorter tells more of the way than of the connection.
-  static constexpr absl::Duration kLeastPatience = absl::Milliseconds(25);
-  // An answer takes a moment.
-  static constexpr absl::Duration kAnswerWithin = absl::Seconds(1);
-  // What lives is looked at again.
-  static constexpr absl::Duration kLookAgain = absl::Seconds(10);
   // What is larger may be on its way for long, and is not sent twice on a suspicion.
   static constexpr std::size_t kLarge = std::size_t{1} << 20;
 
-  // Whether it could go on by another connection. Connections live by the machine's clock, not by a test's.
+  // Whether connections are looked at. They live by the machine's clock, not by a test's.
+  bool MayLook() const { return engine_->clock() == nullptr && spec_.request.size() <= kLarge && !plan_->answered(); }
+  // Whether it could go on by another connection.
   bool MayLeaveConnection() const {
-    if (engine_->clock() != nullptr || spec_.request.size() > kLarge || plan_->answered()) return false;
     return Watches() || (idempotent_ && retry_policy().max_attempts > 1 && !Committed());
   }
   void LookLater(TimePoint now, TimePoint due) {
-    pulse_due_ = TimePoint::max();
-    if (!MayLeaveConnection()) return;
-    patience_ = due == TimePoint::max() ? kMostPatience : (std::min)(Between(now, due) / 4, kMostPatience);
-    if (patience_ >= kLeastPatience) pulse_due_ = After(now, patience_);
+    if (MayLook()) looks_.Begin(now, (std::min)(Between(now, due), LongestWait()));
   }
-  void ArmTimer() { loop_.Arm(timer_, (std::min)({plan_->due(), gate_due_, pulse_due_})); }
+  Look LookAt(const Attempt& attempt, TimePoint now) {
+    return {attempt.heard_before(), attempt.quiet_since(), looks_.patience(), now, engine_->AsyncLoop()};
+  }
+  void ArmTimer() { loop_.Arm(timer_, (std::min)({plan_->due(), gate_due_, looks_.due()})); }
 
   // Looks whether the connections of those that wait are alive, and has another attempt try a new one where they are
   // not. The old one goes on, since it may have its answer yet, unless the two could not be told apart. True where that
   // ended the call.
   bool TakePulse(std::unique_lock<std::mutex>& lock, TimePoint now) {
-    pulse_due_ = TimePoint::max();
-    if (!MayLeaveConnection()) return false;
-    const absl::Duration patience = (std::min)(patience_, kAnswerWithin);
+    looks_.Stop();
+    if (!MayLook()) return false;
+    if (!Waits()) {
+      for (Attempt* const attempt : running_) attempt->Listen(now);
+      looks_.Rest(now);
+      return false;
+    }
     Attempt* dead = nullptr;
     for (Attempt* const attempt : running_) {
       if (attempt->given_up()) continue;
-      absl::Duration again = patience / 4;
-      switch (attempt->TakePulse(attempt->heard_before(), patience, now, engine_->AsyncLoop())) {
-        case Pulse::kHeard:
-          attempt->Listen();
-          again = kLookAgain;
-          break;
-        case Pulse::kWaiting:
-          break;
-        case Pulse::kNone:
-          dead = attempt;
-          break;
-      }
-      pulse_due_ = (std::min)(pulse_due_, After(now, again));
+      const Pulse pulse = attempt->TakePulse(LookAt(*attempt, now));
+      if (pulse == Pulse::kHeard) attempt->Listen(now);
+      if (pulse == Pulse::kNone) dead = attempt;
+      looks_.Again(pulse, now);
     }
     if (dead == nullptr) return false;
     dead->set_given_up();
+    if (!MayLeaveConnection()) return false;
     absl::Status status =
         detail::UnavailableError("the server no longer answers by this connection, and does by a new one");
     if (!Watches() && !Retryable(status)) return false;
@@ -524,10 +527,15 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     Suspect(*dead, status);
     return OnFailure(lock, *dead, std::move(status), /*over=*/false);
   }
-  // It has waited in vain: adds to `status` what may be wrong with its connection.
-  void Suspect(Attempt& attempt, absl::Status& status) {
-    const std::string doubt = attempt.Doubt(attempt.heard_before(), attempt.started(), Now());
-    if (!doubt.empty()) status = detail::Reworded(status, detail::Cat(detail::ToStd(status.message()), "; ", doubt));
+  // It has waited in vain: adds to `status` what was seen of its connection. What comes next where another attempt does
+  // may go by another one.
+  void Suspect(Attempt& attempt, absl::Status& status, bool moves_on = false) {
+    Look look = LookAt(attempt, Now());
+    look.moves_on = moves_on;
+    const std::string doubt = attempt.Doubt(look);
+    if (doubt.empty()) return;
+    moves_on_ = moves_on;
+    status = detail::Reworded(status, detail::Cat(detail::ToStd(status.message()), "; ", doubt));
   }
 
   AttemptList::iterator Find(int number) {
@@ -612,7 +620,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     // off the queue, without relying on how gRPC hands them over.
     ArmTimer();
     attempt->Start();
-    attempt->Listen();
+    attempt->Listen(now);
     return EndIfFaulty(lock);
   }
 
@@ -653,7 +661,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     failure.begun = Unprepared();
     failure.whose = std::hash<const void*>()(&spec_.path) * 31 + std::hash<std::string>()(attempt.target());
     info_.details.clear();
-    if (out_of_time && !over) Suspect(attempt, status);  // while it has its place
+    if (out_of_time && !over) Suspect(attempt, status, /*moves_on=*/timed_out);  // while it has its place
     if (over) {
       info_.details = attempt.details();
       failure.pushback = attempt.pushback(info_.details);
@@ -680,7 +688,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     if (status.code() == absl::StatusCode::kUnauthenticated && token() != nullptr) token()->Reject(sent_token_);
     Settle(attempt, verdict, status, failure.pushback);
     running_.erase(Find(number));
-    if (running_.empty()) pulse_due_ = TimePoint::max();
+    if (running_.empty()) looks_.Stop();
     if (!over) attempt.Abandon();  // which may be its end
     if (EndIfFaulty(lock)) return true;
     if (out_of_time && !timed_out) {
@@ -806,8 +814,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   std::optional<policy::Plan> plan_;
   TimePoint gate_due_ = TimePoint::max();  // when it waits at the gate no longer
   AttemptList running_;
-  TimePoint pulse_due_ = TimePoint::max();  // when the connections of those that wait are looked at
-  absl::Duration patience_;
+  Looks looks_;
+  bool moves_on_ = false;                         // from a connection by which nothing came
   const channel::Target* last_target_ = nullptr;  // only compared
   absl::Status cancelled_;
   std::shared_ptr<const detail::Secret> sent_token_;

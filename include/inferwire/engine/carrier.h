@@ -56,8 +56,8 @@ class Carriage : public virtual detail::RefCounted {
   virtual std::string peer() const = 0;
   /// As Attempt has them, of the stream's own.
   virtual std::uint64_t heard() const = 0;
-  virtual Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) = 0;
-  virtual std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) = 0;
+  virtual Pulse TakePulse(const Look& look) = 0;
+  virtual std::string Doubt(const Look& look) = 0;
   /// Whether something came by it already.
   virtual bool warm() const = 0;
   /// Takes no new riders, and goes with the last that is there: the server is not up to more.
@@ -111,12 +111,8 @@ class Rider : public Attempt, public std::enable_shared_from_this<Rider> {
   const std::string& target() const override { return lease_.target(); }
   std::string peer() const override { return carriage_ ? carriage_->peer() : std::string(); }
   std::uint64_t heard() const override { return carriage_ ? carriage_->heard() : 0; }
-  Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) override {
-    return carriage_ ? carriage_->TakePulse(since, patience, now, loop) : Pulse::kHeard;
-  }
-  std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) override {
-    return carriage_ ? carriage_->Doubt(since, began, now) : std::string();
-  }
+  Pulse TakePulse(const Look& look) override { return carriage_ ? carriage_->TakePulse(look) : Pulse::kHeard; }
+  std::string Doubt(const Look& look) override { return carriage_ ? carriage_->Doubt(look) : std::string(); }
   std::vector<ErrorDetail> details() const override { return details_; }
   /// What ends a stream is one failure, however many were on it, and the stream tells of it.
   void Judge(channel::Verdict verdict, std::optional<absl::Duration> latency, TimePoint now) override {

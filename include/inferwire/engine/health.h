@@ -52,8 +52,6 @@ class TargetHealth final : public TimerOwner {
   const std::shared_ptr<channel::Target>& target() const { return target_; }
 
   void Ask() {
-    static const std::string& kWatch = *new std::string("/grpc.health.v1.Health/Watch");
-    static const std::string& kCheck = *new std::string("/grpc.health.v1.Health/Check");
     detail::Ref<StreamCall> call;
     {
       std::lock_guard lock(mutex_);
@@ -61,7 +59,9 @@ class TargetHealth final : public TimerOwner {
       heard_ = false;
       asked_ = line_->Now();
       const absl::Duration timeout = watching_ ? Duration(absl::InfiniteDuration()) : policy_.timeout;
-      const std::string& path = policy_.readiness.has_value() ? *policy_.readiness->path : watching_ ? kWatch : kCheck;
+      const std::string& path = policy_.readiness.has_value() ? *policy_.readiness->path
+                                : watching_                   ? channel::HealthWatchPath()
+                                                              : channel::HealthCheckPath();
       call = call_ = detail::MakeRef<StreamCall>(line_, loop_, Call::Spec{path, request_, {}, timeout},
                                                  StreamCall::Terms{.watches = watching_});
     }

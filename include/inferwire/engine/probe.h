@@ -11,11 +11,10 @@
 
 #include <memory>
 #include <mutex>
-#include <string>
 #include <utility>
 
 #include "inferwire/channel/channel.h"
-#include "inferwire/clock.h"
+#include "inferwire/channel/health.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/status.h"
@@ -29,8 +28,8 @@ namespace engine {
 class Probe final : public Tag {
  public:
   /// Asks, unless a question is out. `loop` is one that is always turned.
-  static void Ask(const std::shared_ptr<channel::Connection>& connection, Loop& loop, TimePoint now) {
-    if (auto context = connection->BeginAsking(now)) new Probe(connection, std::move(context), loop);
+  static void Ask(const std::shared_ptr<channel::Connection>& connection, Loop& loop) {
+    if (auto context = connection->BeginAsking()) new Probe(connection, std::move(context), loop);
   }
 
   void Proceed(bool) override {
@@ -46,8 +45,7 @@ class Probe final : public Tag {
  private:
   Probe(std::shared_ptr<channel::Connection> connection, std::shared_ptr<grpc::ClientContext> context, Loop& loop)
       : connection_(std::move(connection)), context_(std::move(context)) {
-    static const std::string* const path = new std::string("/grpc.health.v1.Health/Check");
-    reader_ = connection_->stub().PrepareUnaryCall(context_.get(), *path, request_, loop.queue());
+    reader_ = connection_->stub().PrepareUnaryCall(context_.get(), channel::HealthCheckPath(), request_, loop.queue());
     loop.Show();
     std::lock_guard lock(starting_);
     reader_->StartCall();

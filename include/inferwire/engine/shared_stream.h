@@ -121,7 +121,8 @@ class SharedStream final : public Carrier {
           stream_(detail::MakeRef<StreamCall>(engine, loop_,
                                               Call::Spec{.path = path,
                                                          .request = {},
-                                                         .options = {.retry = RetryPolicy{.max_attempts = 1}},
+                                                         .options = {.attempt_timeout = absl::InfiniteDuration(),
+                                                                     .retry = RetryPolicy{.max_attempts = 1}},
                                                          .timeout = absl::InfiniteDuration(),
                                                          .target = target_},
                                               StreamCall::Terms{.form = StreamCall::Form::kOpen})) {}
@@ -165,12 +166,8 @@ class SharedStream final : public Carrier {
 
     std::string peer() const override { return stream_->Peer(); }
     std::uint64_t heard() const override { return stream_->Heard(); }
-    Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) override {
-      return stream_->TakePulse(since, patience, now, loop);
-    }
-    std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) override {
-      return stream_->Doubt(since, began, now);
-    }
+    Pulse TakePulse(const Look& look) override { return stream_->TakePulse(look); }
+    std::string Doubt(const Look& look) override { return stream_->Doubt(look); }
     bool warm() const override { return warm_.load(std::memory_order_relaxed); }
     void Retire() override {
       std::lock_guard lock(mutex_);

@@ -206,13 +206,13 @@ class StreamCall : public Call {
     std::lock_guard lock(mutex_);
     return running().empty() ? 0 : running().front()->heard();
   }
-  Pulse TakePulse(std::uint64_t since, absl::Duration patience, TimePoint now, Loop& loop) {
+  Pulse TakePulse(const Look& look) {
     std::lock_guard lock(mutex_);
-    return running().empty() ? Pulse::kHeard : running().front()->TakePulse(since, patience, now, loop);
+    return running().empty() ? Pulse::kHeard : running().front()->TakePulse(look);
   }
-  std::string Doubt(std::uint64_t since, TimePoint began, TimePoint now) {
+  std::string Doubt(const Look& look) {
     std::lock_guard lock(mutex_);
-    return running().empty() ? std::string() : running().front()->Doubt(since, began, now);
+    return running().empty() ? std::string() : running().front()->Doubt(look);
   }
   /// Whether, once the call has ended with an error, it had reached a server for all that is known.
   bool ReachedServer() {
@@ -303,7 +303,7 @@ class StreamCall : public Call {
    public:
     OwnCall(StreamCall& call, int number, TimePoint now, TimePoint due)
         : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due,
-                     call.idempotent_, call.lends()) {}
+                     /*told=*/call.deadline(), call.idempotent_, call.lends()) {}
 
     void Start() override {
       // Corked, a whole request travels with the headers, in one batch.
@@ -370,14 +370,14 @@ class StreamCall : public Call {
       writing_ = false;
       if (call().Running(*this)) {
         if (!ok) read_to_the_end = true;
-        if (ok) call().Moved();
+        if (ok) call().Took(*this);
         ok ? call().PumpWrites() : call().PumpReads();
       }
       Leave(std::move(lock));
     }
     void OnRead(std::unique_lock<std::mutex> lock, bool ok) {
       reading_ = false;
-      if (ok) Hear(), Listen();
+      if (ok) Hear(), Listen(call().Now());
       if (!ok) {
         reads_ended_ = true;
       } else if (call().Running(*this)) {
@@ -446,7 +446,7 @@ class StreamCall : public Call {
       if (!call().Running(*this)) return;
       if (!label.error.ok()) return call().OnAttemptEnd(std::move(lock), *this, label.error);
       if (!label.empty) {
-        Listen();
+        Listen(call().Now());
         call().Commit(*this);
         call().Deliver(std::move(message));
       }
@@ -483,6 +483,10 @@ class StreamCall : public Call {
   }
   bool Committed() const override { return committed_ && terms_.resume == nullptr; }
   bool Watches() const override { return terms_.watches; }
+  const char* Lacking() const override { return "no message"; }
+  absl::Duration LongestWait() const override { return (std::min)(terms_.idle_timeout, terms_.first_message_timeout); }
+  // Of a session it may be the server that waits.
+  bool Waits() const override { return terms_.form != Form::kOpen || waiting_ || half_closed_ || !HasRoom(); }
   bool Timed() const override { return false; }  // a long answer is not a slow one
   bool MayHedge() const override { return terms_.form == Form::kServerStream && !spec_.carrier; }
   void Tell(CallInfo& info) const override { info.stream = StatsLocked(); }
@@ -742,6 +746,11 @@ class StreamCall : public Call {
       if (limit->counts) StartLimit(*limit);
     }
     if (half_closed_ && reading_.counts) StartLimit(reading_);
+  }
+  // The server took a message, where it had not yet sent one.
+  void Took(Attempt& attempt) {
+    Moved();
+    if (terms_.form == Form::kOpen && delivered_ == 0) RestartAttemptTimeout(attempt);
   }
   void OnOtherTimer(std::unique_lock<std::mutex> lock, Timer& timer) override {
     if (&timer == &first_message_timer_) {

@@ -48,7 +48,7 @@ class UnaryCall : public Call {
    public:
     OwnCall(UnaryCall& call, int number, TimePoint now, TimePoint due)
         : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due,
-                     call.idempotent_, call.lends()) {}
+                     /*told=*/due, call.idempotent_, call.lends()) {}
 
     void Start() override {
       UnaryCall& call = static_cast<UnaryCall&>(*call_);

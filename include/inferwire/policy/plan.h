@@ -57,7 +57,7 @@ class Plan {
 
   /// An attempt starts: its number, and when it is to be over.
   std::pair<int, TimePoint> Start(TimePoint now) {
-    const TimePoint due = (std::min)(terms_.deadline, After(now, terms_.attempt_timeout));
+    const TimePoint due = Due(now);
     latest_ = now;
     running_.push_back({started_, due});
     retry_at_ = TimePoint::max();
@@ -92,11 +92,22 @@ class Plan {
   /// The retry that is due begins later, with Start.
   void Hold() { retry_at_ = TimePoint::max(); }
 
-  /// A part of the answer was handed out: from here on only the attempt that gave it counts.
+  /// A running attempt goes forward without an answer: its time begins anew. When it is to be over.
+  TimePoint Restart(int attempt, TimePoint now) {
+    const TimePoint due = Due(now);
+    for (Running& running : running_) {
+      if (running.number == attempt) running.due = due;
+    }
+    return due;
+  }
+
+  /// A part of the answer was handed out: from here on only the attempt that gave it counts, and it is an attempt no
+  /// more, but the call.
   void Commit(int attempt) {
     running_.erase(
         std::remove_if(running_.begin(), running_.end(), [&](const Running& r) { return r.number != attempt; }),
         running_.end());
+    for (Running& running : running_) running.due = terms_.deadline;
     StopHedging();
     retry_at_ = TimePoint::max();
   }
@@ -142,6 +153,8 @@ class Plan {
   int started() const { return started_; }
 
  private:
+  TimePoint Due(TimePoint now) const { return (std::min)(terms_.deadline, After(now, terms_.attempt_timeout)); }
+
   struct Running {
     int number;
     TimePoint due;
