@@ -9,6 +9,7 @@
 #include <absl/time/clock.h>
 #include <absl/time/time.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -128,6 +129,7 @@ class FutureCall final : public TypedCall<T>, public FutureState<T> {
   static constexpr std::size_t kLargeReply = std::size_t{256} << 10;
 
   bool DecodesApart(const wire::Reply& reply) const override { return foreign_ || reply.size() >= kLargeReply; }
+  bool AsksApart() const override { return this->AsksUser(); }
   void OnEnd(absl::Status status) override { this->Set(this->Result(std::move(status))); }
 
   const bool foreign_;
@@ -171,8 +173,10 @@ class Client {
   /// what gRPC says of the last attempt to connect. Blocks.
   absl::Status WaitUntilReady(absl::Duration timeout) const {
     if (engine_->foreign()) return detail::ForkedError();
-    const auto deadline = timeout == absl::InfiniteDuration() ? std::chrono::system_clock::time_point::max()
-                                                              : absl::ToChronoTime(absl::Now() + timeout);
+    // What lies before 1970 is never to gRPC.
+    const absl::Duration wait = (std::max)(timeout, absl::ZeroDuration());
+    const auto deadline = wait == absl::InfiniteDuration() ? std::chrono::system_clock::time_point::max()
+                                                           : absl::ToChronoTime(absl::Now() + wait);
     std::string missing;
     const auto targets = engine_->pool().targets();
     const TimePoint now = engine_->Now();
@@ -337,7 +341,7 @@ class Client {
     /// Where the request, which has no id then, travels on a stream with others, and the caller's id for it.
     detail::Ref<engine::Carrier> carrier = {};
     std::string id = {};
-    /// Whether decoding the answer may take any time, and other calls are not to wait for it.
+    /// Whether decoding the answer, and `draining`, may take any time, and other calls are not to wait for it.
     bool foreign = false;
     /// What is waited for first.
     std::shared_ptr<engine::Gate> gate = nullptr;
@@ -397,11 +401,15 @@ class Client {
   engine::Call::Spec Spec(Raw&& raw, CallOptions&& options, absl::Duration timeout) const {
     timeout = options.timeout.value_or(timeout);
     if (raw.request.ok() && !engine_->bounds_loans()) *raw.request = wire::Owned(*std::move(raw.request));
-    return {raw.path,           raw.request.ok() ? *std::move(raw.request) : wire::Payload(),
-            std::move(options), timeout,
-            raw.draining,       std::move(raw.carrier),
-            std::move(raw.id),  nullptr,
-            std::move(raw.gate)};
+    return {.path = raw.path,
+            .request = raw.request.ok() ? *std::move(raw.request) : wire::Payload(),
+            .options = std::move(options),
+            .timeout = timeout,
+            .draining = raw.draining,
+            .foreign = raw.foreign,
+            .carrier = std::move(raw.carrier),
+            .id = std::move(raw.id),
+            .gate = std::move(raw.gate)};
   }
   detail::Ref<engine::StreamCall> StartStream(Raw&& raw, CallOptions&& options, engine::StreamCall::Form form,
                                               engine::StreamCall::ResumeFunction resume = nullptr) const {

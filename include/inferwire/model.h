@@ -171,7 +171,7 @@ wire::Payload WithId(const wire::Payload& request, const std::string& id) {
 }
 template <class C>
 Ref<engine::Carrier> ShareStreams(const Client& client, bool once = false) {
-  return client.Share(C::ModelStreamInfer::path(), {ReadLabel<C>, WithId<C>}, once);
+  return client.Share(C::ModelStreamInfer::path(), {ReadLabel<C>, WithId<C>, /*foreign=*/!kBuiltIn<C>}, once);
 }
 
 /// The streams of models, by name. Those of two models are not shared: servers need not be able to tell answers of

@@ -74,6 +74,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     absl::Duration timeout;
     /// Whether an error says that the server is about to go and has not begun: a contract's own words for it.
     bool (*draining)(const absl::Status&) = nullptr;
+    /// Whether that is the user's function.
+    bool foreign = false;
     /// Where the request travels on a stream with others, and the caller's id for it.
     detail::Ref<Carrier> carrier = {};
     std::string id = {};
@@ -318,6 +320,27 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     plan_->Answered(attempt.number());
   }
 
+  /// Whether what an error means is for functions of the user's to say, which take what time they like.
+  bool AsksUser() const { return retry_policy().retry_if || (spec_.draining != nullptr && spec_.foreign); }
+  /// OnAttemptEnd, on a thread that other calls do not wait for. `keep` holds the attempt. Without the lock.
+  template <class Keep>
+  void OnAttemptEndApart(Attempt& attempt, absl::Status status, Keep keep) {
+    engine_->decoders().Run(
+        [self = detail::Ref<Call>(this), &attempt, status = std::move(status), keep = std::move(keep)]() mutable {
+          detail::CurrentThread().serves_grpc = true;  // others wait for this thread
+          Opinion opinion;
+          const auto ask = [&](absl::StatusOr<bool> answer) {
+            if (opinion.fault.ok()) opinion.fault = answer.status();
+            return answer.value_or(false);
+          };
+          opinion.retryable = ask(self->AskRetryable(status));
+          opinion.draining = ask(self->AskDraining(status));
+          std::unique_lock lock(self->mutex_);
+          if (!self->Running(attempt)) return;
+          self->opinion_ = std::move(opinion);
+          self->OnAttemptEnd(std::move(lock), attempt, std::move(status));
+        });
+  }
   /// An attempt ended by itself, with `status`. Takes the lock over; without effect where the call had given it up.
   void OnAttemptEnd(std::unique_lock<std::mutex> lock, Attempt& attempt, absl::Status status) {
     if (!Running(attempt)) return;
@@ -520,7 +543,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     if (!MayLeaveConnection()) return false;
     absl::Status status =
         detail::UnavailableError("the server no longer answers by this connection, and does by a new one");
-    if (!Watches() && !Retryable(status)) return false;
+    if (!Watches() && !Asked(AskRetryable(status))) return false;
     if (MayHedge() && !Unprepared() && !Watches()) {
       return plan_->MayAdd(now) && StartAttempt(lock, now, /*hedge=*/true);
     }
@@ -644,6 +667,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   bool OnFailure(std::unique_lock<std::mutex>& lock, Attempt& attempt, absl::Status status, bool over) {
     const TimePoint now = Now();
     const int number = attempt.number();
+    const std::optional<Opinion> opinion = std::exchange(opinion_, std::nullopt);
+    if (opinion.has_value()) Fault(opinion->fault);
     // What cuts an attempt off when its time is up is its deadline, whoever comes to it first, and whatever it says. A
     // connection that never was says more than that.
     const bool due = !plan_->answered() && attempt.due() != TimePoint::max() && now + Early(attempt) >= attempt.due();
@@ -674,8 +699,12 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     const bool anothers = over && attempt.PerhapsAnothers();
     alone_ = alone_ || anothers;
     failure.anothers = anothers && attempt.ServerWorks();
-    failure.retryable = !Committed() && !wire::MessageTooLarge(status) && (timed_out || anothers || Retryable(status));
-    const bool draining = over && Draining(status) && engine_->pool().size() > 1;
+    const auto retryable = [&] { return opinion.has_value() ? opinion->retryable : Asked(AskRetryable(status)); };
+    // Where the call's time is up nobody needs to be asked.
+    failure.retryable =
+        !Committed() && !wire::MessageTooLarge(status) && (timed_out || anothers || (!out_of_time && retryable()));
+    const bool draining =
+        over && (opinion.has_value() ? opinion->draining : Asked(AskDraining(status))) && engine_->pool().size() > 1;
     const bool failed = out_of_time || draining || attempt.ServerFailed(status.code());
     const channel::Verdict verdict = !failure.reached_server ? channel::Verdict::kUnreached
                                      : failed                ? channel::Verdict::kFailed
@@ -720,14 +749,15 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     Fault(answer.status());
     return answer.value_or(false);
   }
-  bool Retryable(const absl::Status& status) const {
+  // These two without the lock as well.
+  absl::StatusOr<bool> AskRetryable(const absl::Status& status) const {
     const RetryPolicy& policy = retry_policy();
     if (!policy.retry_if) return policy.retryable_codes.contains(status.code());
-    return Asked(detail::InvokeUser("RetryPolicy::retry_if", [&] { return policy.retry_if(status); }));
+    return detail::InvokeUser("RetryPolicy::retry_if", [&] { return policy.retry_if(status); });
   }
-  bool Draining(const absl::Status& status) const {
+  absl::StatusOr<bool> AskDraining(const absl::Status& status) const {
     if (spec_.draining == nullptr) return false;
-    return Asked(detail::InvokeUser("the contract's Draining", [&] { return spec_.draining(status); }));
+    return detail::InvokeUser("the contract's Draining", [&] { return spec_.draining(status); });
   }
   double Random() const {
     const absl::StatusOr<double> drawn = engine_->Random();
@@ -814,6 +844,13 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   std::optional<policy::Plan> plan_;
   TimePoint gate_due_ = TimePoint::max();  // when it waits at the gate no longer
   AttemptList running_;
+  // What the user's functions said of the error that an attempt ends with, where they were asked before.
+  struct Opinion {
+    bool retryable = false;
+    bool draining = false;
+    absl::Status fault;
+  };
+  std::optional<Opinion> opinion_;
   Looks looks_;
   bool moves_on_ = false;                         // from a connection by which nothing came
   const channel::Target* last_target_ = nullptr;  // only compared

@@ -54,6 +54,8 @@ class SharedStream final : public Carrier {
     absl::StatusOr<Label> (*read_label)(wire::Reply& message);
     /// A request that has no id, under this one.
     wire::Payload (*with_id)(const wire::Payload& request, const std::string& id);
+    /// Whether read_label may take any time, and other calls are not to wait for it.
+    bool foreign = false;
   };
 
   /// `path` lives as long as the process. `once`: what is sent must arrive on one stream, each with one answer, and
@@ -84,7 +86,7 @@ class SharedStream final : public Carrier {
       }
     }
     std::erase_if(lines_, [](const auto& line) { return line->Retired(); });
-    auto line = detail::MakeRef<Line>(engine_, target, path_, speech_.read_label, known,
+    auto line = detail::MakeRef<Line>(engine_, target, path_, speech_, known,
                                       once_   ? Line::Use::kOnce
                                       : alone ? Line::Use::kAlone
                                               : Line::Use::kShared);
@@ -110,9 +112,10 @@ class SharedStream final : public Carrier {
     };
 
     Line(const std::shared_ptr<Engine>& engine, std::shared_ptr<channel::Target> target, const std::string& path,
-         decltype(Speech::read_label) read_label, std::shared_ptr<Known> known, Use use)
+         const Speech& speech, std::shared_ptr<Known> known, Use use)
         : target_(std::move(target)),
-          read_label_(read_label),
+          read_label_(speech.read_label),
+          readers_(speech.foreign ? &engine->decoders() : nullptr),
           known_(std::move(known)),
           use_(use),
           loop_(engine->AsyncLoop()),
@@ -187,7 +190,7 @@ class SharedStream final : public Carrier {
     void SetHungry(Rider& rider, bool hungry) override { Count(rider, rider.is_hungry, hungry, hungry_); }
 
     void OnTimer(Timer& timer) override {
-      if (&timer == &pump_timer_) return Pump();
+      if (&timer == &pump_timer_) return StartPump();
       std::lock_guard lock(mutex_);
       idle_armed_ = false;
       const bool silent = !riders_.empty() && !warm() && MayBeSilent();
@@ -248,6 +251,13 @@ class SharedStream final : public Carrier {
       if (!std::exchange(idle_armed_, true)) loop_.Arm(idle_timer_, idle_since_ + kIdle);
     }
 
+    void StartPump() {
+      if (readers_ == nullptr) return Pump();
+      readers_->Run([self = detail::Ref<Line>(this)] {
+        detail::CurrentThread().serves_grpc = true;  // others wait for this thread
+        self->Pump();
+      });
+    }
     // By one thread at a time; whoever comes meanwhile has it go round once more.
     void Pump() {
       {
@@ -282,7 +292,7 @@ class SharedStream final : public Carrier {
             Route(std::move(message));
             break;
           case StreamCall::ReadState::kWait:
-            if (stream_->OnReadable([self = detail::Ref<Line>(this)] { self->Pump(); }, /*in_place=*/true)) return;
+            if (stream_->OnReadable([self = detail::Ref<Line>(this)] { self->StartPump(); }, /*in_place=*/true)) return;
             break;
           case StreamCall::ReadState::kEnded:
             return Break(stream_->status());
@@ -380,6 +390,7 @@ class SharedStream final : public Carrier {
 
     const std::shared_ptr<channel::Target> target_;
     const decltype(Speech::read_label) read_label_;
+    Executor* const readers_;  // where it is called, if not where the loop is turned
     const std::shared_ptr<Known> known_;
     const Use use_;
     Loop& loop_;

@@ -377,7 +377,7 @@ class StreamCall : public Call {
     }
     void OnRead(std::unique_lock<std::mutex> lock, bool ok) {
       reading_ = false;
-      if (ok) Hear(), Listen(call().Now());
+      if (ok) Hear();
       if (!ok) {
         reads_ended_ = true;
       } else if (call().Running(*this)) {
@@ -386,7 +386,7 @@ class StreamCall : public Call {
           call().Commit(*this);
           call().initial_metadata_ = wire::FromGrpc(context_.GetServerInitialMetadata());
         }
-        call().Deliver(std::exchange(incoming_, wire::Reply()));
+        call().Deliver(*this, std::exchange(incoming_, wire::Reply()));
       }
       FinishIfDue();
       Leave(std::move(lock));
@@ -396,14 +396,31 @@ class StreamCall : public Call {
       if (call().Running(*this)) {
         call().trailing_metadata_ = wire::FromGrpc(context_.GetServerTrailingMetadata());
       }
-      if (--operations_ == 0) {
-        std::unique_ptr<OwnCall> self(this);
-        call().OnAttemptEnd(std::move(lock), *this, ended());
-      } else {
-        // A write is still out; it comes back after the stream's end and destroys the attempt.
-        call().OnAttemptEnd(std::move(lock), *this, ended());
+      if (!status_.ok() && call().AsksUser() && call().Running(*this)) {
+        lock.unlock();
+        return call().OnAttemptEndApart(*this, ended(), Out(*this));
       }
+      const Out out(*this);
+      call().OnAttemptEnd(std::move(lock), *this, ended());
     }
+    // The last operation to come back destroys the attempt: a write may still be out after the stream's end.
+    class Out {
+     public:
+      explicit Out(OwnCall& attempt) : attempt_(&attempt) {}
+      Out(Out&& other) noexcept : attempt_(std::exchange(other.attempt_, nullptr)) {}
+      Out& operator=(Out&&) = delete;
+      ~Out() {
+        if (attempt_ == nullptr) return;
+        const detail::Ref<TimerOwner> call = attempt_->call_;
+        std::unique_lock lock(attempt_->call().mutex_);
+        const bool last = --attempt_->operations_ == 0;
+        lock.unlock();
+        if (last) delete attempt_;
+      }
+
+     private:
+      OwnCall* attempt_;
+    };
     // Every exchange reaches Finish, and no read may be out then.
     void FinishIfDue() {
       if (reading_ || finishing_ || !(reads_ended_ || gone_)) return;
@@ -444,11 +461,10 @@ class StreamCall : public Call {
     void OnMessage(wire::Reply&& message, const Label& label) override {
       std::unique_lock lock(call().mutex_);
       if (!call().Running(*this)) return;
-      if (!label.error.ok()) return call().OnAttemptEnd(std::move(lock), *this, label.error);
+      if (!label.error.ok()) return Fail(std::move(lock), label.error);
       if (!label.empty) {
-        Listen(call().Now());
         call().Commit(*this);
-        call().Deliver(std::move(message));
+        call().Deliver(*this, std::move(message));
       }
       if (label.last) return call().OnAttemptEnd(std::move(lock), *this, absl::OkStatus());
       if (call().ready_bytes_ > kMostUnreadBytes) {
@@ -460,15 +476,17 @@ class StreamCall : public Call {
       }
       call().Unlock(std::move(lock));
     }
-    void OnBroken(const absl::Status& status) override {
-      std::unique_lock lock(call().mutex_);
-      call().OnAttemptEnd(std::move(lock), *this, status);
-    }
+    void OnBroken(const absl::Status& status) override { Fail(std::unique_lock(call().mutex_), status); }
     void SetFull(bool full) { carriage()->SetFull(*this, full); }
     void SetHungry(bool hungry) { carriage()->SetHungry(*this, hungry); }
 
    private:
     StreamCall& call() const { return static_cast<StreamCall&>(*call_); }
+    void Fail(std::unique_lock<std::mutex> lock, const absl::Status& status) {
+      if (!call().AsksUser()) return call().OnAttemptEnd(std::move(lock), *this, status);
+      lock.unlock();
+      call().OnAttemptEndApart(*this, status, shared_from_this());
+    }
   };
 
   // It counts from the start of the call, whatever the attempts, and whatever they wait for.
@@ -592,13 +610,14 @@ class StreamCall : public Call {
     return out;
   }
 
-  void Deliver(wire::Reply reply) {
+  void Deliver(Attempt& attempt, wire::Reply reply) {
     committed_ = true;
     const TimePoint now = Now();
     if (terms_.resume != nullptr) {
       last_ = reply.Copy();
       Progress(now);
     }
+    attempt.Listen(now);
     if (delivered_++ == 0) {
       first_delivery_ = now;
       if (terms_.first_message_timeout != absl::InfiniteDuration()) loop_.Disarm(first_message_timer_);

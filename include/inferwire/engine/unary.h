@@ -42,6 +42,8 @@ class UnaryCall : public Call {
 
   /// Whether other calls would wait too long if the reply were decoded where the loop is turned.
   virtual bool DecodesApart(const wire::Reply& /*reply*/) const { return false; }
+  /// Whether other calls would wait if the user's functions were asked there.
+  virtual bool AsksApart() const { return false; }
 
  private:
   class OwnCall final : public RpcAttempt, public Tag {
@@ -132,6 +134,7 @@ class UnaryCall : public Call {
             self->OnAttemptEnd(std::unique_lock(self->mutex_), attempt, std::move(decoded));
           });
     }
+    if (!status.ok() && AsksApart()) return OnAttemptEndApart(attempt, std::move(status), std::move(keep));
     if (status.ok()) status = Decode(std::move(reply));
     OnAttemptEnd(std::unique_lock(mutex_), attempt, std::move(status));
   }

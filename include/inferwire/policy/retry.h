@@ -87,8 +87,8 @@ struct RetryPolicy {
   double backoff_multiplier = 1.6;                    ///< growth of the bound from one wait to the next, >= 1
   StatusCodes retryable_codes = {absl::StatusCode::kUnavailable};  ///< what may pass by itself
   /// Decides in place of `retryable_codes`, where it is set. Idempotency, attempts, budget and deadline still hold. It
-  /// runs inside the engine: it must be quick, and must not call the client. What it throws ends the call with
-  /// INTERNAL.
+  /// runs on a thread of the engine's that no other call waits for (of blocking calls, on the caller's), and must not
+  /// wait for calls of the client. What it throws ends the call with INTERNAL.
   RetryPredicate retry_if = nullptr;
   /// The longest wait that a server may ask for, by the trailer grpc-retry-pushback-ms or by google.rpc.RetryInfo.
   Duration max_pushback = absl::Seconds(30);
