@@ -76,6 +76,10 @@ TEST_CASE("what waits for a sign of life is looked at soon, what lives later", "
   CHECK(looks.due() == now + milliseconds(250));
   looks.Again(Pulse::kHeard, now);
   CHECK(looks.due() == now + milliseconds(250));
+  looks.Stop();
+  CHECK_FALSE(looks.Ripe(now, now + milliseconds(999)));  // something came just now
+  CHECK(looks.due() == now + milliseconds(1000));
+  CHECK(looks.Ripe(now, now + milliseconds(1000)));
   looks.Rest(now);
   CHECK(looks.due() == now + milliseconds(1000));
 }

@@ -532,7 +532,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     }
     Attempt* dead = nullptr;
     for (Attempt* const attempt : running_) {
-      if (attempt->given_up()) continue;
+      if (attempt->given_up() || !looks_.Ripe(attempt->quiet_since(), now)) continue;
       const Pulse pulse = attempt->TakePulse(LookAt(*attempt, now));
       if (pulse == Pulse::kHeard) attempt->Listen(now);
       if (pulse == Pulse::kNone) dead = attempt;

@@ -60,6 +60,13 @@ class Looks {
     due_ = (std::min)(due_, After(now, found == Pulse::kHeard ? wait_ * 2 : patience_ / 4));
   }
 
+  /// Whether it has waited long enough to be looked at; else it is looked at once it has.
+  bool Ripe(TimePoint quiet_since, TimePoint now) {
+    const TimePoint ripe = After(quiet_since, wait_);
+    if (now < ripe) due_ = (std::min)(due_, ripe);
+    return now >= ripe;
+  }
+
   TimePoint due() const { return due_; }
   /// How long the server may take to give a sign of life.
   absl::Duration patience() const { return patience_; }
