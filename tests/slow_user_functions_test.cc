@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Functions of the user's that take their time, and other calls that do not wait for them.
-#include <atomic>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,13 +20,23 @@ using namespace inferwire_test;  // NOLINT
 
 namespace {
 
-// A function that does not return before it is told to.
+// A function that does not return before it is told to. Shared, since it may come to its end when nobody waits for it.
 struct Hold {
   Event entered, go;
 };
-std::atomic<Hold*> held{nullptr};
+std::mutex held_mutex;
+std::shared_ptr<Hold> held;
+// Holds the next call of the function.
+std::shared_ptr<Hold> HoldNext() {
+  const std::lock_guard lock(held_mutex);
+  return held = std::make_shared<Hold>();
+}
 void MayWait() {
-  Hold* const hold = held.exchange(nullptr);
+  std::shared_ptr<Hold> hold;
+  {
+    const std::lock_guard lock(held_mutex);
+    hold = std::exchange(held, nullptr);
+  }
   if (hold == nullptr) return;
   hold->entered.Set();
   hold->go.Wait();
@@ -99,12 +110,11 @@ TEST_CASE("other calls do not wait for a retry_if that takes its time", "[user]"
   };
   for (const auto& [name, form] : forms) {
     CAPTURE(name);
-    Hold hold;
-    held = &hold;
+    const std::shared_ptr<Hold> hold = HoldNext();
     const absl::Status status = form([&] {
-      CHECK(hold.entered.Wait());
+      CHECK(hold->entered.Wait());
       CHECK(OthersAreAnswered(client));
-      hold.go.Set();
+      hold->go.Set();
     });
     CHECK(status.code() == absl::StatusCode::kAborted);
     CHECK(Contains(status, "as you like"));
@@ -118,21 +128,19 @@ TEST_CASE("a call can be cancelled, and comes to its deadline, while retry_if ta
                                                     return false;
                                                   }}});
   {
-    Hold hold;
-    held = &hold;
+    const std::shared_ptr<Hold> hold = HoldNext();
     auto future = client.Async<&Inference::RunInference>(Text("fail"));
-    REQUIRE(hold.entered.Wait());
+    REQUIRE(hold->entered.Wait());
     future.Cancel();
     CHECK(std::move(future).Get().status().code() == absl::StatusCode::kCancelled);
-    hold.go.Set();
+    hold->go.Set();
   }
-  Hold hold;
-  held = &hold;
+  const std::shared_ptr<Hold> hold = HoldNext();
   auto stream = client.Stream<&Inference::StreamInference>(Text("fail"), {.timeout = absl::Milliseconds(300)});
-  REQUIRE(hold.entered.Wait());
+  REQUIRE(hold->entered.Wait());
   CHECK_FALSE(stream.Read().has_value());
   CHECK(stream.status().code() == absl::StatusCode::kDeadlineExceeded);
-  hold.go.Set();
+  hold->go.Set();
   CHECK(OthersAreAnswered(client));
 }
 
@@ -141,12 +149,11 @@ TEST_CASE("other calls do not wait for a contract's Draining that takes its time
   const Client client = Connect(server.target());
   const auto model = InferenceClient<SlowSimple>(client).GetModel("m");
   const InferRequest request{{"text", std::vector<std::string>{"fail"}, {1}}};
-  Hold hold;
-  held = &hold;
+  const std::shared_ptr<Hold> hold = HoldNext();
   auto future = model.AsyncInfer(request);
-  CHECK(hold.entered.Wait());
+  CHECK(hold->entered.Wait());
   CHECK(OthersAreAnswered(client));
-  hold.go.Set();
+  hold->go.Set();
   CHECK(std::move(future).Get().status().code() == absl::StatusCode::kAborted);
 }
 
@@ -166,12 +173,11 @@ TEST_CASE("other calls do not wait for a contract's ReadLabel that takes its tim
   const Client client = Connect(server.target());
   const auto model = InferenceClient<SlowOpenInference>(client).GetModel("m", {.check = false});
   for (int round = 0; round < 2; ++round) {
-    Hold hold;
-    held = &hold;
+    const std::shared_ptr<Hold> hold = HoldNext();
     auto results = model.StreamInfer({{"x", std::vector<float>{1}, {1}}});
-    CHECK(hold.entered.Wait());
+    CHECK(hold->entered.Wait());
     CHECK(OthersAreAnswered(client));
-    hold.go.Set();
+    hold->go.Set();
     while (results.Read()) {
     }
     CHECK(results.status().ok());
