@@ -36,7 +36,8 @@ class ScriptedCall final : public engine::Call {
   class ScriptedAttempt final : public engine::RpcAttempt {
    public:
     ScriptedAttempt(ScriptedCall& call, int number, TimePoint now, TimePoint due)
-        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due),
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due,
+                     /*told=*/due, /*idempotent=*/true, /*lends=*/false),
           seen_(call.seen_) {
       ++seen_.alive;
     }
