@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inferwire/executor.h"
 
+#include <pthread.h>
+
 #include <atomic>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <thread>
@@ -34,6 +37,24 @@ TEST_CASE("a pool of no threads has one all the same", "[executor]") {
   ThreadPool pool(0);
   pool.Run([&] { ran.Set(); });
   CHECK(ran.Wait());
+}
+
+// A stack that fits nowhere: the system then refuses a thread, as it does at a container's limit.
+TEST_CASE("where the system gives no thread, work runs where it is handed over", "[executor]") {
+  pthread_attr_t usual, huge;
+  REQUIRE(pthread_getattr_default_np(&usual) == 0);
+  REQUIRE(pthread_attr_init(&huge) == 0);
+  REQUIRE(pthread_attr_setstacksize(&huge, std::size_t{1} << 50) == 0);
+  REQUIRE(pthread_setattr_default_np(&huge) == 0);
+  std::thread::id ran;
+  {
+    ThreadPool pool(2);
+    pool.Run([&] { ran = std::this_thread::get_id(); });
+  }
+  REQUIRE(pthread_setattr_default_np(&usual) == 0);
+  pthread_attr_destroy(&huge);
+  pthread_attr_destroy(&usual);
+  CHECK(ran == std::this_thread::get_id());
 }
 
 TEST_CASE("work may hold the last reference to its own pool", "[executor]") {

@@ -27,6 +27,7 @@
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/text.h"
+#include "inferwire/detail/thread.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -51,12 +52,14 @@ class InlineExecutor final : public Executor {
 };
 
 /// A fixed number of threads and one queue. The destructor runs what is queued, then joins. An exception that leaves
-/// work ends there. In a forked child, which has none of the threads, work runs where it is handed over.
+/// work ends there. Where the system gives fewer threads there are fewer. Without any, and in a forked child, which has
+/// none of them, work runs where it is handed over.
 class ThreadPool final : public Executor {
  public:
   explicit ThreadPool(std::size_t threads) : queue_(std::make_shared<Queue>()) {
     for (std::size_t i = 0; i < (std::max<std::size_t>)(threads, 1); ++i) {
-      threads_.emplace_back([queue = queue_] { queue->Serve(); });
+      std::thread thread = detail::NewThread([queue = queue_] { queue->Serve(); });
+      if (thread.joinable()) threads_.push_back(std::move(thread));
     }
   }
   ~ThreadPool() override {
@@ -76,7 +79,7 @@ class ThreadPool final : public Executor {
   }
 
   void Run(absl::AnyInvocable<void()> work) override {
-    if (origin_.foreign()) return work();
+    if (origin_.foreign() || threads_.empty()) return work();
     queue_->Push(std::move(work));
   }
 

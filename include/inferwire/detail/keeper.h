@@ -33,26 +33,11 @@
 #include <vector>
 
 #include "inferwire/detail/process.h"
+#include "inferwire/detail/thread.h"
 
 namespace inferwire {
 inline namespace v0 {
 namespace detail {
-
-/// Runs `fn` on a thread of its own that nobody waits for. False where no thread is to be had.
-template <class Fn>
-bool StartThread(Fn fn) {
-#ifdef __cpp_exceptions
-  try {
-    std::thread(std::move(fn)).detach();
-    return true;
-  } catch (...) {
-    return false;
-  }
-#else
-  std::thread(std::move(fn)).detach();
-  return true;
-#endif
-}
 
 /// A thread's visits to gRPC, one after the other. gRPC reads whatever socket has something, for whomever it is, and as
 /// long as more is there: a visit lasts for as long as a peer likes. Written by one thread at a time.

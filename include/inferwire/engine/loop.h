@@ -28,6 +28,7 @@
 #include "inferwire/detail/keeper.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
+#include "inferwire/detail/thread.h"
 #include "inferwire/executor.h"
 
 namespace inferwire {
@@ -330,7 +331,8 @@ class Reaper {
     std::lock_guard lock(mutex_);
     loops_.push_back(std::move(loop));
     come_.notify_one();
-    if (!std::exchange(serving_, true)) std::thread([this] { Serve(); }).detach();
+    // Where no thread is to be had, the next one that comes tries again.
+    if (!serving_) serving_ = detail::StartThread([this] { Serve(); });
   }
 
  private:
