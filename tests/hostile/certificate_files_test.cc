@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "support/certificates.h"
+#include "support/eventually.h"
 #include "support/inference.h"
 
 using inferwire::Client;
@@ -47,16 +47,6 @@ void Serve(RawCall& call) {
     return call.WaitForCancel();
   }
   Echo(call);
-}
-
-// Until something holds; false after so long that it is never going to.
-bool Eventually(const std::function<bool()>& holds) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (!holds()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return true;
 }
 
 }  // namespace

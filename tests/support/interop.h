@@ -5,7 +5,6 @@
 #define INFERWIRE_TESTS_SUPPORT_INTEROP_H_
 
 #include <array>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -22,6 +21,7 @@
 #include "inferwire/contract/open_inference.h"
 #include "inferwire/inference.h"
 #include "support/catch.h"
+#include "support/eventually.h"
 
 namespace inferwire_test {
 
@@ -84,16 +84,6 @@ inline bool IsSum(const absl::StatusOr<inferwire::InferResult>& result, std::int
   const auto sum = result->Get<std::int32_t>("OUTPUT0");
   return sum.ok() &&
          std::vector<std::int32_t>(sum->begin(), sum->end()) == std::vector<std::int32_t>{first + 1, 8, 10, 12};
-}
-
-/// Asks again until it is so, for at most a minute: servers do some things in their own time.
-template <class IsSo>
-bool Eventually(IsSo is_so) {
-  for (const auto until = std::chrono::steady_clock::now() + std::chrono::minutes(1);
-       std::chrono::steady_clock::now() < until;) {
-    if (is_so()) return true;
-  }
-  return false;
 }
 
 /// What a command prints; it must end with 0.

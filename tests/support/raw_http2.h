@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "support/sockets.h"
+#include "support/tls_line.h"
 
 namespace inferwire_test {
 
@@ -159,8 +160,14 @@ using RawHttp2Script = std::function<void(RawHttp2Stream&)>;
 class RawHttp2Connection {
  public:
   /// `greeting` is sent at once: a server's SETTINGS, and what else a test wants first.
-  RawHttp2Connection(int fd, int number, std::string greeting, const RawHttp2Script& script, bool answers_pings)
-      : fd_(fd), number_(number), greeting_(std::move(greeting)), script_(script), answers_pings_(answers_pings) {
+  RawHttp2Connection(int fd, std::unique_ptr<Line> line, int number, std::string greeting, const RawHttp2Script& script,
+                     bool answers_pings)
+      : fd_(fd),
+        line_(std::move(line)),
+        number_(number),
+        greeting_(std::move(greeting)),
+        script_(script),
+        answers_pings_(answers_pings) {
     reader_ = std::thread([this] { Serve(); });
   }
   RawHttp2Connection(const RawHttp2Connection&) = delete;
@@ -191,7 +198,7 @@ class RawHttp2Connection {
     std::lock_guard lock(writing_);
     while (!bytes.empty()) {
       if (!open()) return false;
-      const ssize_t wrote = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t wrote = line_->Send(bytes);
       if (wrote < 0 && (errno == EAGAIN || errno == EINTR)) {
         pollfd room{fd_, POLLOUT, 0};
         ::poll(&room, 1, 20);
@@ -225,7 +232,7 @@ class RawHttp2Connection {
     bool greeted = false;
     std::array<char, 64 << 10> chunk;
     while (!stopping_) {
-      const ssize_t got = ::recv(fd_, chunk.data(), chunk.size(), 0);
+      const ssize_t got = line_->Receive(chunk.data(), chunk.size());
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) break;
       received_ += static_cast<std::uint64_t>(got);
@@ -278,6 +285,7 @@ class RawHttp2Connection {
   }
 
   const int fd_;
+  const std::unique_ptr<Line> line_;
   const int number_;
   const std::string greeting_;
   const RawHttp2Script& script_;
@@ -304,6 +312,8 @@ class RawHttp2Server : public BoundSocket {
     /// What a connection hears first. Tables of no size have the client spell out each of its headers.
     std::string greeting = FrameOf(FrameType::kSettings, 0, 0, std::string("\0\1\0\0\0\0", 6));
     bool answers_pings = true;
+    /// Plaintext where there is none.
+    std::shared_ptr<const TlsTerms> tls = nullptr;
   };
 
   explicit RawHttp2Server(RawHttp2Script script) : RawHttp2Server(std::move(script), Terms()) {}
@@ -317,8 +327,14 @@ class RawHttp2Server : public BoundSocket {
         ::setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once));
         std::lock_guard lock(mutex_);
         const int number = static_cast<int>(connections_.size()) + 1;
-        connections_.push_back(
-            std::make_unique<RawHttp2Connection>(peer, number, terms_.greeting, script_, terms_.answers_pings));
+        std::unique_ptr<Line> line;
+        if (terms_.tls != nullptr) {
+          line = std::make_unique<TlsLine>(peer, *terms_.tls);
+        } else {
+          line = std::make_unique<Line>(peer);
+        }
+        connections_.push_back(std::make_unique<RawHttp2Connection>(peer, std::move(line), number, terms_.greeting,
+                                                                    script_, terms_.answers_pings));
       }
     });
   }
