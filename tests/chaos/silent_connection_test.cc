@@ -43,14 +43,14 @@ class Path {
   const std::function<void(RawCall&)> serve_;
   const grpc::Status health_;
   std::atomic<int> calls_{0}, questions_{0};
-  RawServer server_{[this](RawCall& call) {
-    if (call.method().find("grpc.health") != std::string::npos) {
-      ++questions_;
-      return call.Finish(health_);
-    }
-    ++calls_;
-    serve_(call);
-  }};
+  RawServer server_{RawServer::WithChecks{}, [this](RawCall& call) {
+                      if (call.method().find("grpc.health") != std::string::npos) {
+                        ++questions_;
+                        return call.Finish(health_);
+                      }
+                      ++calls_;
+                      serve_(call);
+                    }};
 
  public:
   explicit Path(std::function<void(RawCall&)> serve = Echo,
@@ -176,7 +176,7 @@ TEST_CASE("a server that is only slow is called once, by the connection that the
 
 TEST_CASE("a server that answers nobody is not called twice", "[silent]") {
   std::atomic<int> calls{0};
-  RawServer server([&](RawCall& call) {
+  RawServer server(RawServer::WithChecks{}, [&](RawCall& call) {
     if (call.method().find("grpc.health") == std::string::npos) ++calls;
     call.WaitForCancel();
   });

@@ -104,7 +104,7 @@ class Server {
   std::condition_variable changed_;
   bool slow_ = false;
   std::vector<std::string> peers_;
-  RawServer server_{[this](RawCall& call) { Serve(call); }};
+  RawServer server_{RawServer::WithChecks{}, [this](RawCall& call) { Serve(call); }};
   Relay relay_{std::stoi(server_.target().substr(server_.target().rfind(':') + 1))};
 };
 

@@ -46,7 +46,7 @@ enum class FrameType : std::uint8_t {
   kContinuation = 9,
   kUnknown = 0xbe,
 };
-inline constexpr std::uint8_t kEndStream = 1, kAck = 1, kEndHeaders = 4;
+inline constexpr std::uint8_t kEndStream = 1, kAck = 1, kEndHeaders = 4, kPadded = 8;
 
 /// A number of four bytes, as frames hold it.
 inline std::string Big32(std::uint32_t value) {

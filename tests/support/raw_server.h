@@ -131,6 +131,10 @@ class RawCall final : public grpc::ServerGenericBidiReactor {
 /// Serves every method with one handler, on loopback and a free port.
 class RawServer final : public grpc::CallbackGenericService {
  public:
+  /// For handlers that answer grpc.health.v1's Check as well. Else that is UNIMPLEMENTED here, and no call that counts:
+  /// clients ask it whenever they doubt a connection.
+  struct WithChecks {};
+  RawServer(WithChecks, std::function<void(RawCall&)> handler) : RawServer(std::move(handler)) { checks_ = true; }
   explicit RawServer(std::function<void(RawCall&)> handler, const std::string& address = "127.0.0.1:0",
                      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials(),
                      const std::function<void(grpc::ServerBuilder&)>& configure = nullptr)
@@ -161,13 +165,15 @@ class RawServer final : public grpc::CallbackGenericService {
   int calls() const { return calls_; }
 
  private:
+  static void Unimplemented(RawCall& call) { call.Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no Check")); }
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
-    ++calls_;
+    const bool check = !checks_ && context->method() == "/grpc.health.v1.Health/Check";
+    if (!check) ++calls_;
     {
       std::lock_guard lock(mutex_);
       ++running_;
     }
-    return new RawCall(context, handler_, [this] {
+    return new RawCall(context, check ? Unimplemented : handler_, [this] {
       std::lock_guard lock(mutex_);
       --running_;
       idle_.notify_all();
@@ -175,6 +181,7 @@ class RawServer final : public grpc::CallbackGenericService {
   }
 
   const std::function<void(RawCall&)> handler_;
+  std::atomic<bool> checks_{false};  // the handler has the question whether it lives
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
   std::atomic<int> calls_{0};
