@@ -107,19 +107,30 @@ class Flow {
   std::atomic<std::uint64_t> heard_{0};
   // The keeper's own:
   struct Counts {
-    std::uint64_t received = 0, sent = 0;
+    std::uint64_t received = 0, sent = 0, unread = 0;
+    std::uint64_t read() const { return received - (std::min)(unread, received); }
   };
-  int socket_ = -1;
+  // Since the last sign of progress.
+  struct Vain {
+    Counts from;
+    int looks = 0;
+    std::uint64_t unclear = 0;  // of what was received, that beside which calls began
+    std::int64_t worked = 0;    // nanoseconds that a thread was held while it was read
+  };
+  // Sometimes more than one: gRPC connects anew beside a connection whose server wants to go.
+  struct Socket {
+    int number;
+    bool sampled = false;  // at the last look, by what follows
+    Counts last = {};
+    Vain vain = {};
+    std::uint64_t heard = 0;
+    unsigned begun = 0;
+    std::uint64_t useful = 0;     // of what was received, up to the last message or end
+    std::uint64_t window = 0;     // the most that came between two signs of progress
+    std::int64_t suspicious = 0;  // nanoseconds that threads have spent on it to no purpose
+  };
+  std::vector<Socket> sockets_;
   bool abandoned_ = false;
-  bool sampled_ = false;  // at the last look, by what follows
-  Counts last_, progress_;
-  std::uint64_t heard_last_ = 0;
-  unsigned begun_ = 0;
-  int looks_ = 0;                // since the last sign of progress
-  std::uint64_t unclear_ = 0;    // of what was received since then, that beside which calls began
-  std::uint64_t useful_ = 0;     // of what was received, up to the last message or end
-  std::uint64_t window_ = 0;     // the most that came between two signs of progress
-  std::int64_t suspicious_ = 0;  // nanoseconds that threads have spent on it to no purpose
 };
 
 /// One thread for the process, which is there while calls are in flight. It looks a hundred times a second while the
@@ -166,6 +177,7 @@ class Keeper {
   static constexpr int kMostMarks = 1000;
   static constexpr std::chrono::milliseconds kShortest{10}, kLongest{40};
   static constexpr std::chrono::seconds kLinger{1};
+  static constexpr std::int64_t kHeld = 2'000'000;  // no visit works that long, but for a peer that has it read on
 
   // Nobody calls by it any more. Its connection may be there yet, where gRPC reads on and on and so never comes to
   // close it.
@@ -199,7 +211,7 @@ class Keeper {
         }
         std::erase_if(flows_, [this](const auto& flow) {
           if (!Abandoned(flow)) return false;
-          if (std::exchange(flow->abandoned_, true)) return flow->socket_ < 0;
+          if (std::exchange(flow->abandoned_, true)) return flow->sockets_.empty();
           look_again_ = {};  // whether it is there yet is to be known at once
           return false;
         });
@@ -224,8 +236,8 @@ class Keeper {
         LookAtFlows(flows, held);
       } else {
         for (const auto& flow : flows) {
-          flow->sampled_ = false;
-          if (flow->abandoned_) flow->socket_ = -1;  // gRPC has come to close it
+          for (Flow::Socket& socket : flow->sockets_) socket.sampled = false;
+          if (flow->abandoned_) flow->sockets_.clear();  // gRPC has come to close it
         }
       }
     }
@@ -233,7 +245,6 @@ class Keeper {
 
   // Gives the time that the most occupied thread has spent, since the last look, within one visit.
   static std::int64_t LookAtVisits(const std::vector<std::shared_ptr<Visits>>& visits) {
-    constexpr std::int64_t kHeld = 2'000'000;  // no visit works that long, but for a peer that has it read on
     std::int64_t most = 0;
     for (const auto& one : visits) {
       const std::uint64_t count = one->count();
@@ -291,10 +302,12 @@ class Keeper {
   void LookAtFlows(const std::vector<std::shared_ptr<Flow>>& flows, std::int64_t held) {
     bool missing = false;
     for (const auto& flow : flows) {
-      if (!LookAt(*flow, held)) missing = true;
+      std::erase_if(flow->sockets_, [&](Flow::Socket& socket) { return !LookAt(*flow, socket, held); });
+      missing = missing || flow->sockets_.empty();
     }
     const Clock::time_point now = Clock::now();
-    if (!missing || now < look_again_) return;
+    // What holds a thread may be one that is not known yet.
+    if ((!missing && held < kHeld) || now < look_again_) return;
     FindSockets(flows);
     // Descriptors may be many, and some connections have none.
     look_again_ = Clock::now() + (std::max<Clock::duration>)(std::chrono::milliseconds(15), 30 * (Clock::now() - now));
@@ -303,7 +316,8 @@ class Keeper {
   // What comes counts against the progress that there is beside it: messages, ends, and windows that are opened,
   // without which no answer is large. All else that a server sends without end is a flood: of small frames, which cost
   // much; of those that want an answer each; or of large ones that mean nothing.
-  bool LookAt(Flow& flow, std::int64_t held) {
+  // False where the socket is gone.
+  static bool LookAt(Flow& flow, Flow::Socket& socket, std::int64_t held) {
     constexpr std::uint64_t kOfMessage = 64 << 10;  // what comes with a message or an end
     constexpr std::uint64_t kLittle = 16 << 10;     // not worth a look
     constexpr std::uint64_t kDearest = 2 << 20, kDearer = 6 << 20, kMost = 12 << 20;
@@ -316,63 +330,65 @@ class Keeper {
     constexpr std::int64_t kDear = 32;
 #endif
     Flow::Counts now;
-    if (!Count(flow.socket_, flow.mark_, now)) {
-      flow.socket_ = -1;
-      flow.sampled_ = false;
-      flow.window_ = 0;
-      return false;
-    }
+    if (!Count(socket.number, flow.mark_, now)) return false;
     const std::uint64_t heard = flow.heard();
-    if (!flow.sampled_ || now.received < flow.last_.received || now.sent < flow.last_.sent) {
+    if (!socket.sampled || now.received < socket.last.received || now.sent < socket.last.sent) {
       // It is watched from now on, a new one from its beginning. What an old one may have opened is not known.
       const bool fresh = heard == 0 && now.received < kMost;
-      flow.sampled_ = true;
-      flow.window_ =
-          fresh ? flow.first_window_ : (std::max)({flow.window_, flow.first_window_, (std::min)(now.received, kMost)});
-      flow.last_ = flow.progress_ = fresh ? Flow::Counts() : now;
-      flow.useful_ = flow.last_.received;
-      flow.heard_last_ = heard;
-      flow.suspicious_ = 0;
-      flow.looks_ = 0;
-      flow.unclear_ = 0;
+      socket.sampled = true;
+      socket.window =
+          fresh ? flow.first_window_ : (std::max)({socket.window, flow.first_window_, (std::min)(now.received, kMost)});
+      socket.last = fresh ? Flow::Counts() : now;
+      socket.vain = {socket.last};
+      socket.useful = socket.last.received;
+      socket.heard = heard;
+      socket.suspicious = 0;
       if (!fresh) return true;
     }
-    const std::uint64_t received = now.received - flow.last_.received, sent = now.sent - flow.last_.sent;
-    const std::uint64_t due = (heard - flow.heard_last_) * kOfMessage;
+    const std::uint64_t received = now.received - socket.last.received, sent = now.sent - socket.last.sent;
+    // What is heard came by the newest, for all that is known here.
+    const bool newest = &socket == &flow.sockets_.back();
+    const std::uint64_t due = newest ? (heard - socket.heard) * kOfMessage : 0;
     const std::uint64_t vain = received > due ? received - due : 0;
     const bool acknowledges = vain >= kLittle && sent >= received / 4;
     // A PING, or the answer to one, opens no window, and what is sent for new calls tells nothing of windows: beside
     // them one may have been opened. A fast network brings much between two looks, hence one look alone tells nothing.
     constexpr std::uint64_t kPing = 17;
     const unsigned begun = flow.traffic_->begun.load(std::memory_order_relaxed);
-    const bool calls = std::exchange(flow.begun_, begun) != begun;
+    const bool calls = std::exchange(socket.begun, begun) != begun;
     const bool opens = !calls && sent % kPing != 0 && !acknowledges;
-    ++flow.looks_;
-    flow.unclear_ += calls ? received : 0;
+    // A thread that is held elsewhere reads nothing of this.
+    const bool reads = now.read() >= socket.last.read() + kLittle;
+    ++socket.vain.looks;
+    socket.vain.unclear += calls ? received : 0;
+    socket.vain.worked += reads ? held : 0;
     if (due > 0 || opens) {
-      if (opens) flow.window_ = (std::max)(flow.window_, now.received - flow.progress_.received);
-      flow.progress_ = now;
-      flow.looks_ = 0;
-      flow.unclear_ = 0;
+      if (opens) socket.window = (std::max)(socket.window, now.received - socket.vain.from.received);
+      socket.vain = {now};
     }
     if (due >= received) {
-      flow.useful_ = now.received;
-      flow.suspicious_ = 0;
+      socket.useful = now.received;
+      socket.suspicious = 0;
     }
-    flow.last_ = now;
-    flow.heard_last_ = heard;
-    if (vain < kLittle || !Waits(flow.socket_)) return true;  // who reads it keeps up
-    if (flow.abandoned_) return Close(flow);
-    flow.suspicious_ += held;
-    const std::uint64_t since = (std::max<std::uint64_t>)(now.received - flow.useful_, 1);
-    const std::int64_t price = flow.suspicious_ / static_cast<std::int64_t>(since);
-    const std::uint64_t vainly = now.received - flow.progress_.received;
-    const bool dearer = price >= kDear / 4 && vainly >= (std::max)(kDearer, 4 * flow.window_);
-    const bool much = flow.looks_ > 1 && vainly - flow.unclear_ / 4 * 3 >= (std::max)(kMost, 4 * flow.window_);
+    socket.last = now;
+    socket.heard = heard;
+    if (vain < kLittle || now.unread == 0) return true;  // who reads it keeps up
+    if (flow.abandoned_) return Close(socket.number, flow.mark_);
+    socket.suspicious += held;
+    const std::uint64_t since = (std::max<std::uint64_t>)(now.received - socket.useful, 1);
+    const std::int64_t price = socket.suspicious / static_cast<std::int64_t>(since);
+    const std::uint64_t vainly = now.received - socket.vain.from.received;
+    const std::uint64_t most = 4 * socket.window;
+    const bool dearer = price >= kDear / 4 && vainly >= (std::max)(kDearer, most);
+    const bool much = socket.vain.looks > 1 && vainly - socket.vain.unclear / 4 * 3 >= (std::max)(kMost, most);
+    const auto understood =
+        static_cast<std::int64_t>((std::max<std::uint64_t>)(now.read() - socket.vain.from.read(), 1));
+    const bool dearest =
+        socket.vain.looks > 2 && socket.vain.worked >= 4 * kPatience && socket.vain.worked / understood >= 8 * kDear;
     const bool small = price >= kDear && since >= kDearest;
-    const bool answered = acknowledges && flow.suspicious_ >= kPatience && price >= kDear / 4;
-    const bool flooded = small || answered || (!acknowledges && (dearer || much));
-    if (flooded && Close(flow)) flow.traffic_->floods.fetch_add(1, std::memory_order_relaxed);
+    const bool answered = acknowledges && socket.suspicious >= kPatience && price >= kDear / 4;
+    const bool flooded = small || dearest || answered || (!acknowledges && (dearer || much));
+    if (flooded && Close(socket.number, flow.mark_)) flow.traffic_->floods.fetch_add(1, std::memory_order_relaxed);
     return true;
   }
 
@@ -392,13 +408,10 @@ class Keeper {
     socklen_t size = sizeof(info);
     if (socket < 0 || MarkOf(socket) != mark) return false;
     if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || size < sizeof(info)) return false;
-    out = {info.received, info.sent};
+    int unread = 0;
+    if (::ioctl(socket, FIONREAD, &unread) != 0) return false;
+    out = {info.received, info.sent, static_cast<std::uint64_t>((std::max)(unread, 0))};
     return true;
-  }
-  // Whether something lies there to be read.
-  static bool Waits(int socket) {
-    int bytes = 0;
-    return ::ioctl(socket, FIONREAD, &bytes) == 0 && bytes > 0;
   }
   static void FindSockets(const std::vector<std::shared_ptr<Flow>>& flows) {
     DIR* const all = ::opendir("/proc/self/fd");
@@ -409,17 +422,22 @@ class Keeper {
       const int mark = MarkOf(socket);
       if (mark == 0) continue;
       for (const auto& flow : flows) {
-        if (flow->mark_ == mark) flow->socket_ = socket;
+        const auto is_known = [socket](const Flow::Socket& known) { return known.number == socket; };
+        if (flow->mark_ != mark || std::any_of(flow->sockets_.begin(), flow->sockets_.end(), is_known)) continue;
+        flow->sockets_.push_back({socket});
       }
     }
     ::closedir(all);
   }
   // Whoever reads it, wherever, finds its end.
-  static bool Close(const Flow& flow) {
+  static bool Close(int socket, int mark) {
     // The number may be another's by now; what the copy is stays.
-    const int copy = ::fcntl(flow.socket_, F_DUPFD_CLOEXEC, 3);
+    const int copy = ::fcntl(socket, F_DUPFD_CLOEXEC, 3);
     if (copy < 0) return false;
-    const bool closed = MarkOf(copy) == flow.mark_ && ::shutdown(copy, SHUT_RDWR) == 0;
+    const bool closed = MarkOf(copy) == mark && ::shutdown(copy, SHUT_RDWR) == 0;
+    // What lies there unread, some MiB, is not to be read either.
+    for (int i = 0; closed && i < 100 && ::recv(copy, nullptr, 1 << 20, MSG_TRUNC | MSG_DONTWAIT) > 0; ++i) {
+    }
     ::close(copy);
     return closed;
   }
