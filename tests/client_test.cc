@@ -679,7 +679,7 @@ TEST_CASE("a printed status is one line that names the method and the target", "
 TEST_CASE("a call that tried many targets names the first of them", "[client]") {
   std::vector<std::unique_ptr<DeadPort>> ports;
   inferwire::ClientOptions options{.credentials = inferwire::Insecure(), .retry = {.max_attempts = 12}};
-  for (int i = 0; i < 6; ++i) options.targets.push_back(ports.emplace_back(std::make_unique<DeadPort>())->target());
+  for (int i = 0; i < 20; ++i) options.targets.push_back(ports.emplace_back(std::make_unique<DeadPort>())->target());
   const Client client = *Client::Create(options);
   std::ostringstream out;
   out << client.Call<&Inference::RunInference>(Text("x")).status();

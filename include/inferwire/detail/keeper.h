@@ -384,7 +384,7 @@ class Keeper {
     const auto understood =
         static_cast<std::int64_t>((std::max<std::uint64_t>)(now.read() - socket.vain.from.read(), 1));
     const bool dearest =
-        socket.vain.looks > 1 && socket.vain.worked >= 3 * kPatience && socket.vain.worked / understood >= 2 * kDear;
+        socket.vain.looks > 2 && socket.vain.worked >= 4 * kPatience && socket.vain.worked / understood >= 8 * kDear;
     const bool small = price >= kDear && since >= kDearest;
     const bool answered = acknowledges && socket.suspicious >= kPatience && price >= kDear / 4;
     const bool flooded = small || dearest || answered || (!acknowledges && (dearer || much));
