@@ -3,6 +3,7 @@
 // Servers that send without end what means nothing, beside good ones. Certificates are those of the directory
 // INFERWIRE_CERTIFICATES.
 #include <dirent.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
@@ -18,6 +19,7 @@
 #include "support/eventually.h"
 #include "support/floods.h"
 #include "support/inference.h"
+#include "support/memory.h"
 #include "support/slow.h"
 
 using inferwire::CallOptions;
@@ -42,6 +44,12 @@ Client ConnectTo(const RawHttp2Server& server, bool tls, ClientOptions options =
   auto client = Client::Create(std::move(options));
   REQUIRE(client.ok());
   return *std::move(client);
+}
+
+std::chrono::nanoseconds ProcessTime() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 int Threads() {
@@ -215,5 +223,28 @@ TEST_CASE("a health service that floods holds nobody, and is not asked for ever 
     futures.join();
     CHECK(async < (kSlow ? 4'000 : 1'000));
     CHECK(bad->accepted() <= 60);
+  }
+}
+
+TEST_CASE("a server that floods each connection costs its client little work and little memory", "[hostile]") {
+  for (const Flood& flood : kFloods) {
+    INFO(flood.name);
+    const auto bad = Server(/*tls=*/false, [&](RawHttp2Stream& stream) { flood.Run(stream); });
+    const PeakGrowth memory;
+    const auto from = Clock::now();
+    const std::chrono::nanoseconds before = ProcessTime();
+    {
+      const Client victim = ConnectTo(*bad, /*tls=*/false);
+      while (Since(from) < std::chrono::milliseconds(1500)) {
+        static_cast<void>(
+            victim.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(100)}).Get());
+      }
+    }
+    bad->Stop();
+    const std::chrono::nanoseconds worked = ProcessTime() - before - bad->worked();
+    // A connection costs some 50 ms until it is closed.
+    CHECK(worked < bad->accepted() * std::chrono::milliseconds(kSlow ? 1'000 : 200));
+    CHECK(bad->accepted() <= 60);
+    CHECK(memory.bytes() < (kSlow ? 400 : 100) << 20);
   }
 }

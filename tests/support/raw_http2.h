@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -192,6 +193,7 @@ class RawHttp2Connection {
   std::uint64_t received() const { return received_; }
   std::uint64_t sent() const { return sent_; }
   int streams() const { return streams_; }
+  std::uint64_t worked() const { return worked_; }
 
   /// Whole frames only, since several threads write.
   bool Send(std::string_view bytes) {
@@ -212,6 +214,13 @@ class RawHttp2Connection {
   }
 
  private:
+  // Of this thread, in nanoseconds.
+  static std::uint64_t ThreadTime() {
+    timespec time{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
+  }
+
   static constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
   struct Script {
@@ -219,6 +228,7 @@ class RawHttp2Connection {
         : thread([this, &connection, stream, head = std::move(head)] {
             RawHttp2Stream request(connection, stream, head);
             connection.script_(request);
+            connection.worked_ += ThreadTime();
             done = true;
           }) {}
     ~Script() { thread.join(); }
@@ -256,6 +266,7 @@ class RawHttp2Connection {
       in.erase(0, at);
     }
     gone_ = true;
+    worked_ += ThreadTime();
   }
   void OnFrame(FrameType type, std::uint8_t flags, std::uint32_t stream, std::string_view payload) {
     switch (type) {
@@ -291,7 +302,7 @@ class RawHttp2Connection {
   const RawHttp2Script& script_;
   const bool answers_pings_;
   std::atomic<bool> stopping_{false}, gone_{false};
-  std::atomic<std::uint64_t> received_{0}, sent_{0};
+  std::atomic<std::uint64_t> received_{0}, sent_{0}, worked_{0};
   std::atomic<int> streams_{0};
   std::mutex writing_;
   std::string head_;
@@ -363,6 +374,10 @@ class RawHttp2Server : public BoundSocket {
   }
   std::uint64_t sent() const {
     return Sum([](const RawHttp2Connection& one) { return one.sent(); });
+  }
+  /// After Stop: how long its threads have worked.
+  std::chrono::nanoseconds worked() const {
+    return std::chrono::nanoseconds(Sum([](const RawHttp2Connection& one) { return one.worked(); }));
   }
   int streams() const {
     return static_cast<int>(Sum([](const RawHttp2Connection& one) { return one.streams(); }));
