@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@
 #include "support/floods.h"
 #include "support/inference.h"
 #include "support/memory.h"
+#include "support/raw_server.h"
 #include "support/slow.h"
 
 using inferwire::CallOptions;
@@ -246,5 +248,87 @@ TEST_CASE("a server that floods each connection costs its client little work and
     CHECK(worked < bad->accepted() * std::chrono::milliseconds(kSlow ? 1'000 : 200));
     CHECK(bad->accepted() <= 60);
     CHECK(memory.bytes() < (kSlow ? 400 : 100) << 20);
+  }
+}
+
+TEST_CASE("small messages among a flood do not make it less of one", "[hostile]") {
+  RawHttp2Server good([](RawHttp2Stream& stream) { stream.Answer(Answer("x")); });
+  const Client client = Connect(good.target());
+  REQUIRE(client.Async<&Inference::RunInference>(Text("x")).Get().ok());
+  for (const std::size_t each : {30 << 10, 60 << 10, 120 << 10}) {
+    for (const Flood& flood : kFloods) {
+      if (flood.name != "PRIORITY" && flood.name != "empty DATA" && flood.name != "large unknown frames") continue;
+      CAPTURE(flood.name, each);
+      const auto bad = Server(/*tls=*/false, [&](RawHttp2Stream& stream) {
+        stream.SendHeaders(OkHeaders());
+        stream.Flood(Repeated(flood.frame(stream.id()), each) +
+                     FrameOf(FrameType::kData, 0, stream.id(), LengthPrefixed("")));
+      });
+      const Client victim = ConnectTo(*bad, /*tls=*/false);
+      std::atomic<bool> done{false};
+      long long sync = 0, async = 0;
+      const CallOptions patient{.timeout = absl::Seconds(20)};
+      std::thread calls([&] {
+        sync = Latest(done, [&] { return client.Call<&Inference::RunInference>(Text("x"), patient).status(); });
+      });
+      std::thread futures([&] {
+        async = Latest(done, [&] { return client.Async<&Inference::RunInference>(Text("x"), patient).Get().status(); });
+      });
+      auto stream = victim.Stream<&Inference::StreamInference>(Text("x"), {.timeout = absl::Seconds(4)});
+      while (stream.Read()) {
+      }
+      done = true;
+      calls.join();
+      futures.join();
+      CHECK(stream.status().code() == absl::StatusCode::kUnavailable);
+      CHECK(sync < (kSlow ? 4'000 : 1'000));
+      CHECK(async < (kSlow ? 4'000 : 1'000));
+    }
+  }
+}
+
+TEST_CASE("who waits for a server that floods from the beginning waits no longer than told", "[hostile]") {
+  for (const Flood& flood : kFloods) {
+    INFO(flood.name);
+    RawHttp2Server::Terms terms;
+    terms.flood = Repeated(flood.frame(1));
+    RawHttp2Server bad([](RawHttp2Stream& stream) { stream.Wait(); }, terms);
+    const Client victim = Connect(bad.target());
+    for (int i = 0; i < 3; ++i) {
+      const auto from = Clock::now();
+      static_cast<void>(victim.WaitUntilReady(absl::Milliseconds(300)));
+      CHECK(Since(from).count() < (kSlow ? 6'000 : 1'500));
+    }
+  }
+}
+
+TEST_CASE("large answers come whole beside floods", "[hostile]") {
+  const std::string large = Answer(std::string(8 << 20, 'x'));
+  RawServer good([&](RawCall& call) {
+    while (call.Read()) {
+      if (!call.Write(large)) return;
+    }
+  });
+  const Client client = Connect(good.target());
+  for (const Flood& flood : kFloods) {
+    INFO(flood.name);
+    const auto bad = Server(/*tls=*/false, [&](RawHttp2Stream& stream) { flood.Run(stream); });
+    const Client victim = ConnectTo(*bad, /*tls=*/false);
+    std::atomic<bool> done{false};
+    std::thread calls([&] {
+      while (!done) {
+        static_cast<void>(victim.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(50)}).Get());
+      }
+    });
+    for (int i = 0; i < 6; ++i) {
+      inferwire::CallInfo info;
+      const CallOptions options{.timeout = absl::Seconds(60), .info = &info};
+      const absl::Status status = client.Call<&Inference::RunInference>(Text("x"), options).status();
+      INFO(status.ToString());
+      CHECK(status.ok());
+      CHECK(info.attempts.size() == 1);
+    }
+    done = true;
+    calls.join();
   }
 }

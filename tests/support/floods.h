@@ -38,6 +38,10 @@ inline const std::vector<Flood> kFloods = {
      Flood::After::kHeaders},
     {"HEADERS of no stream",
      [](std::uint32_t id) { return FrameOf(FrameType::kHeaders, kEndHeaders, id + 2, HeaderBlock(OkHeaders())); }},
+    {"PUSH_PROMISE",
+     [](std::uint32_t id) {
+       return FrameOf(FrameType::kPushPromise, kEndHeaders, id, Big32(2) + HeaderBlock(OkHeaders()));
+     }},
     {"PING", [](std::uint32_t) { return FrameOf(FrameType::kPing, 0, 0, "12345678"); }},
     {"PING that answers none", [](std::uint32_t) { return FrameOf(FrameType::kPing, kAck, 0, "12345678"); }},
     {"RST_STREAM", [](std::uint32_t id) { return FrameOf(FrameType::kRstStream, 0, id + 2, Big32(8)); }},

@@ -162,7 +162,7 @@ class RawHttp2Connection {
  public:
   /// `greeting` is sent at once: a server's SETTINGS, and what else a test wants first.
   RawHttp2Connection(int fd, std::unique_ptr<Line> line, int number, std::string greeting, const RawHttp2Script& script,
-                     bool answers_pings)
+                     bool answers_pings, const std::string& flood)
       : fd_(fd),
         line_(std::move(line)),
         number_(number),
@@ -170,6 +170,12 @@ class RawHttp2Connection {
         script_(script),
         answers_pings_(answers_pings) {
     reader_ = std::thread([this] { Serve(); });
+    if (flood.empty()) return;
+    flooder_ = std::thread([this, &flood] {
+      while (Send(flood)) {
+      }
+      worked_ += ThreadTime();
+    });
   }
   RawHttp2Connection(const RawHttp2Connection&) = delete;
   RawHttp2Connection& operator=(const RawHttp2Connection&) = delete;
@@ -182,6 +188,7 @@ class RawHttp2Connection {
   /// After Stop.
   void Join() {
     if (reader_.joinable()) reader_.join();
+    if (flooder_.joinable()) flooder_.join();
     scripts_.clear();
   }
   void Stop() {
@@ -307,7 +314,7 @@ class RawHttp2Connection {
   std::mutex writing_;
   std::string head_;
   std::vector<std::unique_ptr<Script>> scripts_;
-  std::thread reader_;
+  std::thread reader_, flooder_;
 };
 
 inline int RawHttp2Stream::connection() const { return connection_.number(); }
@@ -323,6 +330,8 @@ class RawHttp2Server : public BoundSocket {
     /// What a connection hears first. Tables of no size have the client spell out each of its headers.
     std::string greeting = FrameOf(FrameType::kSettings, 0, 0, std::string("\0\1\0\0\0\0", 6));
     bool answers_pings = true;
+    /// What is sent without end from then on, if something is.
+    std::string flood = {};
     /// Plaintext where there is none.
     std::shared_ptr<const TlsTerms> tls = nullptr;
   };
@@ -345,7 +354,7 @@ class RawHttp2Server : public BoundSocket {
           line = std::make_unique<Line>(peer);
         }
         connections_.push_back(std::make_unique<RawHttp2Connection>(peer, std::move(line), number, terms_.greeting,
-                                                                    script_, terms_.answers_pings));
+                                                                    script_, terms_.answers_pings, terms_.flood));
       }
     });
   }

@@ -192,9 +192,10 @@ class Connection {
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   bool connected() { return channel_->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY; }
 
-  /// Something has come from the server.
-  void Hear() { flow_->Hear(); }
-  /// How often that was so.
+  // What has come from the server.
+  void HearMessage(std::size_t bytes) { flow_->HearMessage(bytes); }
+  void HearEnd() { flow_->HearEnd(); }
+  /// Differs once something has.
   std::uint64_t heard() const { return flow_->heard(); }
 
   // Questions, by the machine's clock, since servers answer by that.
@@ -210,7 +211,7 @@ class Connection {
   void EndAsking(bool answered) {
     std::lock_guard lock(mutex_);
     question_ = nullptr;
-    if (answered) Hear();
+    if (answered) HearEnd();
   }
   /// How long a question has been out with nothing coming back, also to others.
   absl::Duration unanswered() {
@@ -318,6 +319,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   void StartConnecting() { usual_->channel()->GetState(/*try_to_connect=*/true); }
   /// Connects, and waits for it; false if that takes too long.
   bool WaitForConnected(std::chrono::system_clock::time_point deadline) {
+    const detail::Waiting waiting(traffic_);
     return usual_->channel()->WaitForConnected(deadline);
   }
 
@@ -347,6 +349,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   }
   /// Why it does not connect; "" if it has, or that is not known within `patience`. Blocks.
   std::string WhyNotConnected(std::chrono::milliseconds patience) const {
+    const detail::Waiting waiting(traffic_);
     const std::optional<grpc::Status> failed = detail::WhyNotConnected(usual_->channel(), patience);
     if (failed.has_value()) return std::string(Explain(wire::FromGrpc(*failed)).message());
     if (state() != GRPC_CHANNEL_CONNECTING) return {};

@@ -82,6 +82,7 @@ class Visits {
 /// Of the connections of one channel together.
 struct Traffic {
   std::atomic<int> in_flight{0};   ///< calls
+  std::atomic<int> waiting{0};     ///< threads that wait for a connection
   std::atomic<unsigned> begun{0};  ///< calls so far
   std::atomic<int> floods{0};      ///< how often one was closed, since its peer sent without end what means nothing
 };
@@ -95,12 +96,17 @@ class Flow {
 
   /// Milliseconds of TCP_USER_TIMEOUT that no other connection of the process has.
   int mark() const { return mark_; }
-  /// A message, or an end, has come by it.
-  void Hear() { heard_.fetch_add(1, std::memory_order_relaxed); }
+  /// A message of so many bytes has come by it. What is small travels in records and frames of its own.
+  void HearMessage(std::size_t bytes) { Hear(bytes + bytes / 16 + (1 << 10)); }
+  /// An end has, with all that a server may have to say of it.
+  void HearEnd() { Hear(64 << 10); }
+  /// How many bytes that accounts for.
   std::uint64_t heard() const { return heard_.load(std::memory_order_relaxed); }
 
  private:
   friend class Keeper;
+  void Hear(std::uint64_t bytes) { heard_.fetch_add(bytes, std::memory_order_relaxed); }
+
   const std::shared_ptr<Traffic> traffic_;
   const std::uint64_t first_window_;
   int mark_ = 0;
@@ -120,17 +126,32 @@ class Flow {
   // Sometimes more than one: gRPC connects anew beside a connection whose server wants to go.
   struct Socket {
     int number;
+    Counts now = {};
     bool sampled = false;  // at the last look, by what follows
     Counts last = {};
     Vain vain = {};
     std::uint64_t heard = 0;
-    unsigned begun = 0;
-    std::uint64_t useful = 0;     // of what was received, up to the last message or end
-    std::uint64_t window = 0;     // the most that came between two signs of progress
-    std::int64_t suspicious = 0;  // nanoseconds that threads have spent on it to no purpose
+    unsigned begun = 0, ended = 0;  // calls
+    bool turned = false;            // some had
+    std::uint64_t useful = 0;       // of what was received, up to the last message or end
+    std::uint64_t window = 0;       // the most that came between two signs of progress
+    std::int64_t suspicious = 0;    // nanoseconds that threads have spent on it to no purpose
   };
   std::vector<Socket> sockets_;
   bool abandoned_ = false;
+};
+
+/// A thread that waits for a connection, and that gRPC has read meanwhile whatever comes for others.
+class Waiting {
+ public:
+  explicit Waiting(std::shared_ptr<Traffic> traffic);
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  ~Waiting();
+
+ private:
+  const std::shared_ptr<Traffic> traffic_;
+  const std::shared_ptr<Visits> visits_ = std::make_shared<Visits>();
 };
 
 /// One thread for the process, which is there while calls are in flight. It looks a hundred times a second while the
@@ -217,7 +238,9 @@ class Keeper {
         });
         flows = flows_;
         const Clock::time_point now = Clock::now();
-        const auto in_use = [](const auto& flow) { return flow->traffic_->in_flight.load() > 0 || flow->abandoned_; };
+        const auto in_use = [](const auto& flow) {
+          return flow->traffic_->in_flight.load() > 0 || flow->traffic_->waiting.load() > 0 || flow->abandoned_;
+        };
         if (std::any_of(flows.begin(), flows.end(), in_use)) used = now;
         if (now - used > kLinger) {
           serving_ = false;
@@ -301,9 +324,16 @@ class Keeper {
 
   void LookAtFlows(const std::vector<std::shared_ptr<Flow>>& flows, std::int64_t held) {
     bool missing = false;
+    int read = 0;
     for (const auto& flow : flows) {
-      std::erase_if(flow->sockets_, [&](Flow::Socket& socket) { return !LookAt(*flow, socket, held); });
+      std::erase_if(flow->sockets_,
+                    [&](Flow::Socket& socket) { return !Count(socket.number, flow->mark_, socket.now); });
       missing = missing || flow->sockets_.empty();
+      read += std::any_of(flow->sockets_.begin(), flow->sockets_.end(), Reads) ? 1 : 0;
+    }
+    for (const auto& flow : flows) {
+      // A thread that is held is held by the one that is read, where there is but one.
+      for (Flow::Socket& socket : flow->sockets_) LookAt(*flow, socket, held, read == 1 ? held : 0);
     }
     const Clock::time_point now = Clock::now();
     // What holds a thread may be one that is not known yet.
@@ -316,10 +346,8 @@ class Keeper {
   // What comes counts against the progress that there is beside it: messages, ends, and windows that are opened,
   // without which no answer is large. All else that a server sends without end is a flood: of small frames, which cost
   // much; of those that want an answer each; or of large ones that mean nothing.
-  // False where the socket is gone.
-  static bool LookAt(Flow& flow, Flow::Socket& socket, std::int64_t held) {
-    constexpr std::uint64_t kOfMessage = 64 << 10;  // what comes with a message or an end
-    constexpr std::uint64_t kLittle = 16 << 10;     // not worth a look
+  static void LookAt(Flow& flow, Flow::Socket& socket, std::int64_t held, std::int64_t held_by_it) {
+    constexpr std::uint64_t kLittle = 16 << 10;  // not worth a look
     constexpr std::uint64_t kDearest = 2 << 20, kDearer = 6 << 20, kMost = 12 << 20;
     constexpr std::int64_t kPatience = 6'000'000;
     // Nanoseconds a byte: a quarter of what small frames take, and many times what large ones do. Other processors may
@@ -329,10 +357,10 @@ class Keeper {
 #else
     constexpr std::int64_t kDear = 32;
 #endif
-    Flow::Counts now;
-    if (!Count(socket.number, flow.mark_, now)) return false;
+    const Flow::Counts now = socket.now;
     const std::uint64_t heard = flow.heard();
-    if (!socket.sampled || now.received < socket.last.received || now.sent < socket.last.sent) {
+    const bool first = !socket.sampled;
+    if (first || now.received < socket.last.received || now.sent < socket.last.sent) {
       // It is watched from now on, a new one from its beginning. What an old one may have opened is not known.
       const bool fresh = heard == 0 && now.received < kMost;
       socket.sampled = true;
@@ -343,26 +371,27 @@ class Keeper {
       socket.useful = socket.last.received;
       socket.heard = heard;
       socket.suspicious = 0;
-      if (!fresh) return true;
+      if (!fresh) return;
     }
     const std::uint64_t received = now.received - socket.last.received, sent = now.sent - socket.last.sent;
     // What is heard came by the newest, for all that is known here.
     const bool newest = &socket == &flow.sockets_.back();
-    const std::uint64_t due = newest ? (heard - socket.heard) * kOfMessage : 0;
+    const std::uint64_t due = newest ? heard - socket.heard : 0;
     const std::uint64_t vain = received > due ? received - due : 0;
     const bool acknowledges = vain >= kLittle && sent >= received / 4;
     // A PING, or the answer to one, opens no window, and what is sent for new calls tells nothing of windows: beside
     // them one may have been opened. A fast network brings much between two looks, hence one look alone tells nothing.
     constexpr std::uint64_t kPing = 17;
     const unsigned begun = flow.traffic_->begun.load(std::memory_order_relaxed);
-    const bool calls = std::exchange(socket.begun, begun) != begun;
-    const bool opens = !calls && sent % kPing != 0 && !acknowledges;
-    // A thread that is held elsewhere reads nothing of this.
-    const bool reads = now.read() >= socket.last.read() + kLittle;
+    const unsigned ended = begun - static_cast<unsigned>(flow.traffic_->in_flight.load(std::memory_order_relaxed));
+    const bool turned = std::exchange(socket.begun, begun) != begun || std::exchange(socket.ended, ended) != ended;
+    const bool calls = std::exchange(socket.turned, turned) || turned;  // what they send may come a moment later
+    const bool opens = !first && !calls && sent % kPing != 0 && !acknowledges;
+    const bool reads = Reads(socket);
     ++socket.vain.looks;
     socket.vain.unclear += calls ? received : 0;
-    socket.vain.worked += reads ? held : 0;
-    if (due > 0 || opens) {
+    socket.vain.worked += reads ? held_by_it : 0;
+    if (opens || (due > 0 && due >= received / 2)) {
       if (opens) socket.window = (std::max)(socket.window, now.received - socket.vain.from.received);
       socket.vain = {now};
     }
@@ -372,9 +401,12 @@ class Keeper {
     }
     socket.last = now;
     socket.heard = heard;
-    if (vain < kLittle || now.unread == 0) return true;  // who reads it keeps up
-    if (flow.abandoned_) return Close(socket.number, flow.mark_);
-    socket.suspicious += held;
+    if (now.unread == 0) return;  // who reads it keeps up
+    if (flow.abandoned_) {
+      if (reads) Close(socket.number, flow.mark_);
+      return;
+    }
+    if (vain >= kLittle) socket.suspicious += held;
     const std::uint64_t since = (std::max<std::uint64_t>)(now.received - socket.useful, 1);
     const std::int64_t price = socket.suspicious / static_cast<std::int64_t>(since);
     const std::uint64_t vainly = now.received - socket.vain.from.received;
@@ -387,11 +419,12 @@ class Keeper {
         socket.vain.looks > 2 && socket.vain.worked >= 4 * kPatience && socket.vain.worked / understood >= 8 * kDear;
     const bool small = price >= kDear && since >= kDearest;
     const bool answered = acknowledges && socket.suspicious >= kPatience && price >= kDear / 4;
-    const bool flooded = small || dearest || answered || (!acknowledges && (dearer || much));
+    const bool flooded = dearest || (vain >= kLittle && (small || answered || (!acknowledges && (dearer || much))));
     if (flooded && Close(socket.number, flow.mark_)) flow.traffic_->floods.fetch_add(1, std::memory_order_relaxed);
-    return true;
   }
 
+  // Since the last look.
+  static bool Reads(const Flow::Socket& socket) { return socket.now.read() >= socket.last.read() + (4 << 10); }
   static int MarkOf(int socket) {
     unsigned int mark = 0;
     socklen_t size = sizeof(mark);
@@ -456,6 +489,17 @@ class Keeper {
   int next_mark_ = 0;
   std::atomic<bool> serving_{false};
 };
+
+inline Waiting::Waiting(std::shared_ptr<Traffic> traffic) : traffic_(std::move(traffic)) {
+  Keeper::Instance().Watch(visits_);
+  traffic_->waiting.fetch_add(1);
+  Keeper::Instance().Wake();
+  visits_->Enter();
+}
+inline Waiting::~Waiting() {
+  visits_->Leave();
+  traffic_->waiting.fetch_sub(1);
+}
 
 }  // namespace detail
 }  // namespace v0

@@ -12,6 +12,7 @@
 #include <grpcpp/support/status.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -74,7 +75,7 @@ class Attempt {
 
   // While it waits.
 
-  /// How often something has come by its connection, for others too.
+  /// Differs once something has come by its connection, for others too.
   virtual std::uint64_t heard() const { return 0; }
   /// Asks the server where nothing has come, and if it says nothing for a while, by a new connection too. Where that
   /// one is answered it takes the place of the attempt's for those who come now.
@@ -221,11 +222,10 @@ class RpcAttempt : public Attempt {
 
  protected:
   channel::Connection::Stub& stub() { return connection_->stub(); }
-  /// Something has come.
-  void Hear() { connection_->Hear(); }
+  void HearMessage(std::size_t bytes) { connection_->HearMessage(bytes); }
   /// It has ended. What comes after it was given up need not have come from the server.
   void HearEnd() {
-    if (status_.ok() || (!abandoned_ && wire::FromServer(status_))) Hear();
+    if (status_.ok() || (!abandoned_ && wire::FromServer(status_))) connection_->HearEnd();
   }
   /// How it ended, once it has.
   absl::Status ended() const { return lease_.channel().Explain(wire::FromGrpc(status_)); }

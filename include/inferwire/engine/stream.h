@@ -377,7 +377,7 @@ class StreamCall : public Call {
     }
     void OnRead(std::unique_lock<std::mutex> lock, bool ok) {
       reading_ = false;
-      if (ok) Hear();
+      if (ok) HearMessage(incoming_.size());
       if (!ok) {
         reads_ended_ = true;
       } else if (call().Running(*this)) {

@@ -62,6 +62,7 @@ class UnaryCall : public Call {
     void Proceed(bool) override {
       UnaryCall& call = static_cast<UnaryCall&>(*call_);
       call.loop_.Ended();
+      if (reply_.size() > 0) HearMessage(reply_.size());
       HearEnd();
       call.OnReply(*this, ended(), std::move(reply_), std::unique_ptr<OwnCall>(this));
     }
