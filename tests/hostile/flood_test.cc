@@ -237,7 +237,7 @@ TEST_CASE("a server that floods each connection costs its client little work and
     const std::chrono::nanoseconds before = ProcessTime();
     {
       const Client victim = ConnectTo(*bad, /*tls=*/false);
-      while (Since(from) < std::chrono::milliseconds(1500)) {
+      while (Since(from) < std::chrono::milliseconds(700)) {
         static_cast<void>(
             victim.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(100)}).Get());
       }
@@ -247,7 +247,7 @@ TEST_CASE("a server that floods each connection costs its client little work and
     // A connection costs some 50 ms until it is closed.
     CHECK(worked < bad->accepted() * std::chrono::milliseconds(kSlow ? 1'000 : 200));
     CHECK(bad->accepted() <= 60);
-    CHECK(memory.bytes() < (kSlow ? 400 : 100) << 20);
+    CHECK(memory.bytes() < (kSlow ? 800 : 400) << 20);
   }
 }
 

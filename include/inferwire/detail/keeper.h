@@ -350,8 +350,8 @@ class Keeper {
     constexpr std::uint64_t kLittle = 16 << 10;  // not worth a look
     constexpr std::uint64_t kDearest = 2 << 20, kDearer = 6 << 20, kMost = 12 << 20;
     constexpr std::int64_t kPatience = 6'000'000;
-    // Nanoseconds a byte: a quarter of what small frames take, and many times what large ones do. Other processors may
-    // be slow to decrypt.
+    // Nanoseconds a byte: a quarter of what small frames take, about what headers do, and many times what large ones
+    // do. Other processors may be slow to decrypt.
 #if defined(__x86_64__)
     constexpr std::int64_t kDear = 8;
 #else
@@ -390,7 +390,7 @@ class Keeper {
     const bool reads = Reads(socket);
     ++socket.vain.looks;
     socket.vain.unclear += calls ? received : 0;
-    socket.vain.worked += reads ? held_by_it : 0;
+    socket.vain.worked += reads && now.unread > 0 ? held_by_it : 0;
     if (opens || (due > 0 && due >= received / 2)) {
       if (opens) socket.window = (std::max)(socket.window, now.received - socket.vain.from.received);
       socket.vain = {now};
@@ -416,8 +416,8 @@ class Keeper {
     const auto understood =
         static_cast<std::int64_t>((std::max<std::uint64_t>)(now.read() - socket.vain.from.read(), 1));
     const bool dearest =
-        socket.vain.looks > 2 && socket.vain.worked >= 4 * kPatience && socket.vain.worked / understood >= 8 * kDear;
-    const bool small = price >= kDear && since >= kDearest;
+        socket.vain.looks > 2 && socket.vain.worked >= 4 * kPatience && socket.vain.worked / understood >= 16 * kDear;
+    const bool small = price >= 2 * kDear && since >= kDearest;
     const bool answered = acknowledges && socket.suspicious >= kPatience && price >= kDear / 4;
     const bool flooded = dearest || (vain >= kLittle && (small || answered || (!acknowledges && (dearer || much))));
     if (flooded && Close(socket.number, flow.mark_)) flow.traffic_->floods.fetch_add(1, std::memory_order_relaxed);
