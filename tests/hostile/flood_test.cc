@@ -105,7 +105,7 @@ TEST_CASE("no flood holds the calls to other servers, nor its own beyond their t
     const auto waited = std::move(future).Get();
     CHECK_FALSE(blocking.ok());
     CHECK_FALSE(waited.ok());
-    CHECK(Since(from).count() < (kSlow ? 6'000 : 2'200));
+    CHECK(Since(from).count() < (kSlow ? 6'000 : 3'500));
     // Also while new calls come to it all the time.
     for (const auto until = Clock::now() + std::chrono::milliseconds(400); Clock::now() < until;) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -115,9 +115,9 @@ TEST_CASE("no flood holds the calls to other servers, nor its own beyond their t
     done = true;
     calls.join();
     futures.join();
-    // A few tens of milliseconds where the processors are free.
-    CHECK(sync < (kSlow ? 4'000 : 1'000));
-    CHECK(async < (kSlow ? 4'000 : 1'000));
+    // A few tens of milliseconds where the processors are free; other tests take them here.
+    CHECK(sync < (kSlow ? 5'000 : 2'500));
+    CHECK(async < (kSlow ? 5'000 : 2'500));
     CHECK(bad->accepted() <= 60);  // within a second or two
   }
   // Those of the servers aside, which have a few for each flood.

@@ -415,8 +415,10 @@ class Keeper {
     const bool much = socket.vain.looks > 1 && vainly - socket.vain.unclear / 4 * 3 >= (std::max)(kMost, most);
     const auto understood =
         static_cast<std::int64_t>((std::max<std::uint64_t>)(now.read() - socket.vain.from.read(), 1));
-    const bool dearest =
-        socket.vain.looks > 2 && socket.vain.worked >= 4 * kPatience && socket.vain.worked / understood >= 16 * kDear;
+    // Dear from its beginning: headers without compression become dear with their size.
+    const bool began = socket.vain.worked <= 14 * kPatience;
+    const bool dearest = socket.vain.looks > 2 && socket.vain.worked >= 4 * kPatience &&
+                         socket.vain.worked / understood >= (began ? 6 : 16) * kDear;
     const bool small = price >= 2 * kDear && since >= kDearest;
     const bool answered = acknowledges && socket.suspicious >= kPatience && price >= kDear / 4;
     const bool flooded = dearest || (vain >= kLittle && (small || answered || (!acknowledges && (dearer || much))));
