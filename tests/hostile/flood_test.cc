@@ -280,7 +280,8 @@ TEST_CASE("small messages among a flood do not make it less of one", "[hostile]"
       done = true;
       calls.join();
       futures.join();
-      CHECK(stream.status().code() == absl::StatusCode::kUnavailable);
+      // By then it is closed, or has held nobody.
+      CHECK_FALSE(stream.status().ok());
       CHECK(sync < (kSlow ? 4'000 : 1'000));
       CHECK(async < (kSlow ? 4'000 : 1'000));
     }

@@ -114,13 +114,13 @@ class Flow {
   // The keeper's own:
   struct Counts {
     std::uint64_t received = 0, sent = 0, unread = 0;
-    std::uint64_t read() const { return received - (std::min)(unread, received); }
+    std::uint64_t read = 0;  // of what was received: the rest has cost nobody anything
   };
   // Since the last sign of progress.
   struct Vain {
     Counts from;
     int looks = 0;
-    std::uint64_t unclear = 0;  // of what was received, that beside which calls began
+    std::uint64_t unclear = 0;  // of what was read, that beside which calls began
     std::int64_t worked = 0;    // nanoseconds that a thread was held while it was read
   };
   // Sometimes more than one: gRPC connects anew beside a connection whose server wants to go.
@@ -132,9 +132,9 @@ class Flow {
     Vain vain = {};
     std::uint64_t heard = 0;
     unsigned begun = 0, ended = 0;  // calls
-    bool turned = false;            // some had
-    std::uint64_t useful = 0;       // of what was received, up to the last message or end
-    std::uint64_t window = 0;       // the most that came between two signs of progress
+    int owed = 0;                   // looks at which what they send may yet be seen
+    std::uint64_t useful = 0;       // of what was read, up to the last message or end
+    std::uint64_t window = 0;       // the most that was read between two signs of progress
     std::int64_t suspicious = 0;    // nanoseconds that threads have spent on it to no purpose
   };
   std::vector<Socket> sockets_;
@@ -259,7 +259,8 @@ class Keeper {
         LookAtFlows(flows, held);
       } else {
         for (const auto& flow : flows) {
-          for (Flow::Socket& socket : flow->sockets_) socket.sampled = false;
+          // What is read while others take the processors is no pause.
+          for (Flow::Socket& socket : flow->sockets_) socket.sampled = socket.sampled && wait < kLongest;
           if (flow->abandoned_) flow->sockets_.clear();  // gRPC has come to close it
         }
       }
@@ -348,7 +349,8 @@ class Keeper {
   // much; of those that want an answer each; or of large ones that mean nothing.
   static void LookAt(Flow& flow, Flow::Socket& socket, std::int64_t held, std::int64_t held_by_it) {
     constexpr std::uint64_t kLittle = 16 << 10;  // not worth a look
-    constexpr std::uint64_t kDearest = 2 << 20, kDearer = 6 << 20, kMost = 12 << 20;
+    // Headers without compression become dear with their size; what is dear among the first bytes is none of them.
+    constexpr std::uint64_t kFirst = 5 << 19, kDearer = 6 << 20, kMost = 12 << 20;
     constexpr std::int64_t kPatience = 6'000'000;
     // Nanoseconds a byte: a quarter of what small frames take, about what headers do, and many times what large ones
     // do. Other processors may be slow to decrypt.
@@ -357,46 +359,54 @@ class Keeper {
 #else
     constexpr std::int64_t kDear = 32;
 #endif
-    const Flow::Counts now = socket.now;
+    Flow::Counts& now = socket.now;
     const std::uint64_t heard = flow.heard();
     const bool first = !socket.sampled;
     if (first || now.received < socket.last.received || now.sent < socket.last.sent) {
       // It is watched from now on, a new one from its beginning. What an old one may have opened is not known.
       const bool fresh = heard == 0 && now.received < kMost;
       socket.sampled = true;
-      socket.window =
-          fresh ? flow.first_window_ : (std::max)({socket.window, flow.first_window_, (std::min)(now.received, kMost)});
+      socket.window = (std::max)(socket.window, flow.first_window_);
+      if (!fresh) socket.window = (std::max)(socket.window, (std::min)(now.received, kMost / 4));
       socket.last = fresh ? Flow::Counts() : now;
       socket.vain = {socket.last};
-      socket.useful = socket.last.received;
+      socket.useful = socket.last.read;
       socket.heard = heard;
       socket.suspicious = 0;
       if (!fresh) return;
     }
-    const std::uint64_t received = now.received - socket.last.received, sent = now.sent - socket.last.sent;
+    // What arrived while it was counted has not been read less for it.
+    now.read = (std::max)(now.read, socket.last.read);
+    const std::uint64_t read = now.read - socket.last.read, sent = now.sent - socket.last.sent;
     // What is heard came by the newest, for all that is known here.
     const bool newest = &socket == &flow.sockets_.back();
     const std::uint64_t due = newest ? heard - socket.heard : 0;
-    const std::uint64_t vain = received > due ? received - due : 0;
-    const bool acknowledges = vain >= kLittle && sent >= received / 4;
-    // A PING, or the answer to one, opens no window, and what is sent for new calls tells nothing of windows: beside
-    // them one may have been opened. A fast network brings much between two looks, hence one look alone tells nothing.
+    const std::uint64_t vain = read > due ? read - due : 0;
+    const bool acknowledges = vain >= kLittle && sent >= read / 4;
+    // A PING, or the answer to one, opens no window. What calls send as they begin and end tells nothing of windows, and
+    // may be seen later, where whoever is to send it is held. A fast network brings much between two looks, hence one
+    // look alone tells nothing.
     constexpr std::uint64_t kPing = 17;
+    constexpr int kMostOwed = 8;
     const unsigned begun = flow.traffic_->begun.load(std::memory_order_relaxed);
     const unsigned ended = begun - static_cast<unsigned>(flow.traffic_->in_flight.load(std::memory_order_relaxed));
-    const bool turned = std::exchange(socket.begun, begun) != begun || std::exchange(socket.ended, ended) != ended;
-    const bool calls = std::exchange(socket.turned, turned) || turned;  // what they send may come a moment later
-    const bool opens = !first && !calls && sent % kPing != 0 && !acknowledges;
+    const unsigned turned = begun - std::exchange(socket.begun, begun) + ended - std::exchange(socket.ended, ended);
+    socket.owed = (std::min)(socket.owed + 2 * static_cast<int>((std::min)(turned, 4U)), kMostOwed);
+    const bool calls = socket.owed > 0;
+    const bool sends = !first && sent % kPing != 0 && !acknowledges;
+    const bool opens = sends && !calls;
+    if (sent == 0 && now.unread == 0) socket.owed = 0;
     const bool reads = Reads(socket);
+    if (sends && calls) --socket.owed;
     ++socket.vain.looks;
-    socket.vain.unclear += calls ? received : 0;
+    socket.vain.unclear += sends && calls ? read : 0;
     socket.vain.worked += reads && now.unread > 0 ? held_by_it : 0;
-    if (opens || (due > 0 && due >= received / 2)) {
-      if (opens) socket.window = (std::max)(socket.window, now.received - socket.vain.from.received);
+    if (opens || (due > 0 && due >= read / 2)) {
+      if (opens) socket.window = (std::max)(socket.window, now.read - socket.vain.from.read);
       socket.vain = {now};
     }
-    if (due >= received) {
-      socket.useful = now.received;
+    if (due >= read) {
+      socket.useful = now.read;
       socket.suspicious = 0;
     }
     socket.last = now;
@@ -407,26 +417,26 @@ class Keeper {
       return;
     }
     if (vain >= kLittle) socket.suspicious += held;
-    const std::uint64_t since = (std::max<std::uint64_t>)(now.received - socket.useful, 1);
+    const std::uint64_t since = (std::max<std::uint64_t>)(now.read - socket.useful, 1);
     const std::int64_t price = socket.suspicious / static_cast<std::int64_t>(since);
-    const std::uint64_t vainly = now.received - socket.vain.from.received;
+    // That beside which a window may have been opened counts for a half.
+    const std::uint64_t vainly = now.read - socket.vain.from.read - socket.vain.unclear / 2;
     const std::uint64_t most = 4 * socket.window;
     const bool dearer = price >= kDear / 4 && vainly >= (std::max)(kDearer, most);
-    const bool much = socket.vain.looks > 1 && vainly - socket.vain.unclear / 4 * 3 >= (std::max)(kMost, most);
+    const bool much = socket.vain.looks > 1 && vainly >= (std::max)(kMost, most);
     const auto understood =
-        static_cast<std::int64_t>((std::max<std::uint64_t>)(now.read() - socket.vain.from.read(), 1));
-    // Dear from its beginning: headers without compression become dear with their size.
-    const bool began = socket.vain.worked <= 14 * kPatience;
+        static_cast<std::int64_t>((std::max<std::uint64_t>)(now.read - socket.vain.from.read, 1));
+    const bool began = socket.vain.worked <= 8 * kPatience;
     const bool dearest = socket.vain.looks > 2 && socket.vain.worked >= 4 * kPatience &&
                          socket.vain.worked / understood >= (began ? 6 : 16) * kDear;
-    const bool small = price >= 2 * kDear && since >= kDearest;
+    const bool small = 2 * price >= 5 * kDear && since >= kFirst / 4 && since <= kFirst;
     const bool answered = acknowledges && socket.suspicious >= kPatience && price >= kDear / 4;
     const bool flooded = dearest || (vain >= kLittle && (small || answered || (!acknowledges && (dearer || much))));
     if (flooded && Close(socket.number, flow.mark_)) flow.traffic_->floods.fetch_add(1, std::memory_order_relaxed);
   }
 
   // Since the last look.
-  static bool Reads(const Flow::Socket& socket) { return socket.now.read() >= socket.last.read() + (4 << 10); }
+  static bool Reads(const Flow::Socket& socket) { return socket.now.read >= socket.last.read + (4 << 10); }
   static int MarkOf(int socket) {
     unsigned int mark = 0;
     socklen_t size = sizeof(mark);
@@ -445,7 +455,8 @@ class Keeper {
     if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || size < sizeof(info)) return false;
     int unread = 0;
     if (::ioctl(socket, FIONREAD, &unread) != 0) return false;
-    out = {info.received, info.sent, static_cast<std::uint64_t>((std::max)(unread, 0))};
+    const std::uint64_t waits = (std::min)(static_cast<std::uint64_t>((std::max)(unread, 0)), info.received);
+    out = {info.received, info.sent, waits, info.received - waits};
     return true;
   }
   static void FindSockets(const std::vector<std::shared_ptr<Flow>>& flows) {
