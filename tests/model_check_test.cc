@@ -440,7 +440,7 @@ TEST_CASE("names of models that come from strangers do not add up", "[check][tra
   Changing changing(4);
   RawServer server(std::ref(changing));
   const inferwire::Client client = Connect(server.target());
-  const auto known = client.engine()->Kept<inferwire::detail::KnownModels>();
+  const auto known = inferwire::engine::Kept<inferwire::detail::KnownModels>(*client.engine());
   const InferenceClient<OpenInference> made(client);
   const auto kept = made.GetModel("kept");
   for (int i = 0; i < 5000; ++i) static_cast<void>(made.GetModel("stranger " + std::to_string(i)));

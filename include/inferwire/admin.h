@@ -23,6 +23,7 @@
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/text.h"
+#include "inferwire/engine/door.h"
 #include "inferwire/inference.h"
 #include "inferwire/known_models.h"
 #include "inferwire/shared_memory.h"
@@ -247,8 +248,8 @@ class Admin {
  private:
   // It may have another shape now, whatever the answer was.
   void Forget(const std::string& model) const {
-    if (client_.engine()->foreign()) return;
-    client_.engine()->template Kept<detail::KnownModels>()->Forget(model);
+    if (engine::IsForeign(*client_.engine())) return;
+    engine::Kept<detail::KnownModels>(*client_.engine())->Forget(model);
   }
 
   template <class R>

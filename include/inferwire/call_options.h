@@ -11,12 +11,11 @@
 #include <stop_token>
 
 #include "inferwire/bearer_token.h"
-#include "inferwire/channel/channel.h"
 #include "inferwire/clock.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/text.h"
-#include "inferwire/policy/hedge.h"
-#include "inferwire/policy/retry.h"
+#include "inferwire/detail/form.h"
+#include "inferwire/options/connection_options.h"
+#include "inferwire/options/hedge_policy.h"
+#include "inferwire/options/retry_policy.h"
 #include "inferwire/status.h"
 
 namespace grpc {
@@ -65,21 +64,7 @@ struct CallOptions {
 namespace detail {
 
 /// INVALID_ARGUMENT naming the limit that leaves no time. `timeout` may: such a call ends with DEADLINE_EXCEEDED.
-inline absl::Status ValidateLimits(const CallOptions& options) {
-  const struct {
-    const char* name;
-    const std::optional<Duration>& value;
-  } limits[] = {{"attempt_timeout", options.attempt_timeout},
-                {"idle_timeout", options.idle_timeout},
-                {"first_message_timeout", options.first_message_timeout}};
-  for (const auto& [name, value] : limits) {
-    if (value.has_value() && *value <= absl::ZeroDuration()) {
-      return detail::InvalidArgumentError(
-          Cat(name, " is ", absl::FormatDuration(*value), "; expected a positive duration"));
-    }
-  }
-  return absl::OkStatus();
-}
+INFERWIRE_DECL absl::Status ValidateLimits(const CallOptions& options);
 
 }  // namespace detail
 }  // namespace v0

@@ -6,38 +6,25 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
-#include <absl/time/clock.h>
 #include <absl/time/time.h>
 
-#include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
 #include <memory>
-#include <mutex>
+#include <new>
 #include <optional>
 #include <string>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "inferwire/call_options.h"
-#include "inferwire/channel/pool.h"
 #include "inferwire/client_options.h"
 #include "inferwire/detail/error.h"
+#include "inferwire/detail/form.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
-#include "inferwire/engine/engine.h"
-#include "inferwire/engine/fork.h"
-#include "inferwire/engine/gate.h"
-#include "inferwire/engine/health.h"
-#include "inferwire/engine/loop.h"
-#include "inferwire/engine/shared_stream.h"
-#include "inferwire/engine/stream.h"
-#include "inferwire/engine/unary.h"
+#include "inferwire/engine/door.h"
+#include "inferwire/executor.h"
 #include "inferwire/future.h"
 #include "inferwire/request_stream.h"
 #include "inferwire/response_stream.h"
@@ -45,95 +32,61 @@
 #include "inferwire/session.h"
 #include "inferwire/start.h"
 #include "inferwire/stats.h"
+#include "inferwire/status.h"
 #include "inferwire/task.h"
+#include "inferwire/wire/message.h"
 #include "inferwire/wire/protobuf.h"
 
 namespace inferwire {
 inline namespace v0 {
 namespace detail {
 
-/// A unary call that keeps its decoded reply.
+/// A future's state, which lies in the memory of the call that it waits for.
 template <class T>
-class TypedCall : public engine::UnaryCall {
- protected:
-  TypedCall(std::shared_ptr<engine::Engine> engine, engine::Loop& loop, Spec&& spec, Decoder<T> decode)
-      : UnaryCall(std::move(engine), loop, std::move(spec)), decode_(decode) {}
+class FutureCall final : public FutureState<T>, public engine::ReplySink {
+ public:
+  FutureCall(engine::UnaryHandle& call, Decoder<T> decode) : call_(call), decode_(decode) { this->BePartOf(call); }
 
-  absl::Status Decode(wire::Reply&& reply) final { return decode_(std::move(reply), reply_); }
-  absl::StatusOr<T> Result(absl::Status status) {
-    if (!status.ok()) return status;
-    return std::move(reply_);
+  void CancelSource() override { call_.Cancel(CancelledError("cancelled by the caller")); }
+  Executor& executor() override { return call_.executor(); }
+  std::shared_ptr<Executor> SharedExecutor() override { return call_.SharedExecutor(); }
+  bool Answered() override { return call_.Answered(); }
+  std::optional<bool> Lends() const override { return call_.Lends(); }
+  void AwaitReturn() override {
+    if (!call_.Lends()) return;
+    if (CurrentThread().serves_grpc) return call_.ServeUntilDone([this] { return this->Ready(); });
+    this->Wait(absl::InfiniteDuration());
+  }
+  void Help() override { call_.HelpAlong(); }
+
+  absl::Status Decode(wire::Reply&& reply) override { return decode_(std::move(reply), reply_); }
+  void OnEnd(absl::Status status) override {
+    if (!status.ok()) return this->Set(std::move(status));
+    this->Set(std::move(reply_));
   }
 
  private:
+  engine::UnaryHandle& call_;
   const Decoder<T> decode_;
   T reply_{};
 };
 
-/// A call whose caller turns the loop itself: no other thread is woken.
+/// Starts a unary call whose answer becomes a T.
 template <class T>
-class BlockingCall final : public TypedCall<T> {
- public:
-  BlockingCall(std::shared_ptr<engine::Engine> engine, engine::Loop& loop, engine::Call::Spec&& spec, Decoder<T> decode)
-      : TypedCall<T>(std::move(engine), loop, std::move(spec), decode) {}
-
-  absl::StatusOr<T> Wait() {
-    engine::Call::Help();
-    std::unique_lock lock(done_mutex_);
-    while (!end_.has_value()) {
-      lock.unlock();
-      this->loop_.Turn();
-      lock.lock();
-    }
-    return this->Result(*std::move(end_));
-  }
-
- private:
-  void OnEnd(absl::Status status) override {
-    std::lock_guard lock(done_mutex_);
-    end_.emplace(std::move(status));
-    // Cancelled from elsewhere: the caller may be waiting for nothing but time. Under the lock, since the loop is
-    // another's once the caller knows.
-    if (std::this_thread::get_id() != caller_) this->loop_.Wake();
-  }
-
-  const std::thread::id caller_ = std::this_thread::get_id();
-  std::mutex done_mutex_;
-  std::optional<absl::Status> end_;
-};
-
-/// A call that is the state of its own future.
-template <class T>
-class FutureCall final : public TypedCall<T>, public FutureState<T> {
- public:
-  /// `foreign`: the decoder may take any time.
-  FutureCall(std::shared_ptr<engine::Engine> engine, engine::Call::Spec&& spec, Decoder<T> decode, bool foreign)
-      : TypedCall<T>(engine, engine->AsyncLoop(), std::move(spec), decode), foreign_(foreign) {}
-
-  void CancelSource() override { this->Cancel(detail::CancelledError("cancelled by the caller")); }
-  Executor& executor() override { return this->engine_->executor(); }
-  bool Answered() override { return this->HasAnswer(); }
-  std::shared_ptr<Executor> SharedExecutor() override {
-    return std::shared_ptr<Executor>(this->engine_, &this->engine_->executor());
-  }
-  std::optional<bool> Lends() const override { return this->lends(); }
-  void AwaitReturn() override {
-    if (!this->lends()) return;
-    if (CurrentThread().serves_grpc) return this->ServeUntil([this] { return this->Ready(); });
-    this->Wait(absl::InfiniteDuration());
-  }
-  void Help() override { engine::Call::Help(); }
-
- private:
-  // What takes longer than it takes to hand it over.
-  static constexpr std::size_t kLargeReply = std::size_t{256} << 10;
-
-  bool DecodesApart(const wire::Reply& reply) const override { return foreign_ || reply.size() >= kLargeReply; }
-  bool AsksApart() const override { return this->AsksUser(); }
-  void OnEnd(absl::Status status) override { this->Set(this->Result(std::move(status))); }
-
-  const bool foreign_;
-};
+Future<T> StartFuture(const std::shared_ptr<engine::Engine>& engine, engine::CallRequest&& request,
+                      CallOptions&& options, Decoder<T> decode) {
+  static_assert(alignof(FutureCall<T>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+  absl::Status ready = request.request.status();
+  FutureCall<T>* state = nullptr;
+  const Ref<engine::UnaryHandle> call =
+      engine::MakeUnary(engine, std::move(request), std::move(options), sizeof(FutureCall<T>),
+                        [&](void* memory, engine::UnaryHandle& made) -> engine::ReplySink& {
+                          return *(state = ::new (memory) FutureCall<T>(made, decode));
+                        });
+  Future<T> future{Ref<FutureState<T>>(state)};
+  engine::Start(*call, std::move(ready));
+  return future;
+}
 
 }  // namespace detail
 
@@ -150,82 +103,19 @@ class Client {
  public:
   /// Checks the options and reads the certificates; connects with the first call. INVALID_ARGUMENT or NOT_FOUND, naming
   /// the option or the file.
-  static absl::StatusOr<Client> Create(ClientOptions options) {
-    if (absl::Status status = engine::MayUseGrpc(); !status.ok()) return status;
-    if (absl::Status status = detail::Validate(options); !status.ok()) return detail::WithoutTrace(status);
-    absl::StatusOr<Credentials::Built> built = options.credentials.Build();
-    if (!built.ok()) return detail::WithoutTrace(built.status());
-    // What every call carries over plaintext is not for a proxy to read.
-    const bool shows = !options.credentials.secure() &&
-                       (options.token.has_value() || wire::Has(options.metadata, wire::kAuthorization));
-    if (shows) options.connection.use_proxy = false;
-    channel::Connector connector(*built, options.pool, options.connection,
-                                 static_cast<int>(options.max_receive_message_bytes),
-                                 options.compression != Compression::kNone);
-    const bool health = options.health.check_service.has_value() || options.health.readiness.has_value();
-    const auto engine = engine::Engine::Make(std::move(options), std::move(connector));
-    if (health) engine->Follow(std::make_unique<engine::Health>(engine));
-    return Client(engine);
-  }
+  static absl::StatusOr<Client> Create(ClientOptions options);
 
   /// Connects to every target, so that the first calls need not wait for it. OK once the connections that are kept open
   /// (PoolPolicy::min_channels each) stand; DEADLINE_EXCEEDED after `timeout`, naming the targets that are missing and
   /// what gRPC says of the last attempt to connect. Blocks.
-  absl::Status WaitUntilReady(absl::Duration timeout) const {
-    if (engine_->foreign()) return detail::ForkedError();
-    // What lies before 1970 is never to gRPC.
-    const absl::Duration wait = (std::max)(timeout, absl::ZeroDuration());
-    const auto deadline = wait == absl::InfiniteDuration() ? std::chrono::system_clock::time_point::max()
-                                                           : absl::ToChronoTime(absl::Now() + wait);
-    std::string missing;
-    const auto targets = engine_->pool().targets();
-    const TimePoint now = engine_->Now();
-    for (const auto& target : targets) target->endpoint->StartConnecting(now);  // all at a time
-    for (const auto& target : targets) {
-      if (target->endpoint->WaitUntilConnected(deadline, now)) continue;
-      const std::string why = target->endpoint->WhyNotConnected(now);
-      missing += detail::Cat(missing.empty() ? "" : ", ", target->endpoint->target(), why.empty() ? "" : " (", why,
-                             why.empty() ? "" : ")");
-    }
-    if (missing.empty()) return absl::OkStatus();
-    return detail::MakeError(absl::StatusCode::kDeadlineExceeded,
-                             detail::Cat("no connection within ", absl::FormatDuration(timeout), " to ", missing));
-  }
+  absl::Status WaitUntilReady(absl::Duration timeout) const;
 
   /// From now on calls go to these targets, for every copy of this client; those in flight go on where they are. What
   /// is known of targets that stay is kept. INVALID_ARGUMENT as from Create, and nothing is changed then.
-  absl::Status SetTargets(const std::vector<std::string>& targets) const {
-    if (engine_->foreign()) return detail::ForkedError();
-    if (absl::Status status = detail::ValidateTargets(targets); !status.ok()) return detail::WithoutTrace(status);
-    engine_->SetTargets(targets);
-    return absl::OkStatus();
-  }
+  absl::Status SetTargets(const std::vector<std::string>& targets) const;
 
   /// What the client has done so far, and how its targets are. Reads counters that are kept in any case.
-  ClientStats Stats() const {
-    if (engine_->foreign()) return {};
-    const engine::Counts& counts = engine_->counts();
-    const auto read = [](const std::atomic<std::uint64_t>& count) { return count.load(std::memory_order_relaxed); };
-    ClientStats out;
-    const std::uint64_t ended = read(counts.ended);  // before those that began
-    out.calls = read(counts.calls);
-    out.failed = read(counts.failed);
-    out.attempts = read(counts.attempts);
-    out.retries = read(counts.retries);
-    out.hedges = read(counts.hedges);
-    out.in_flight = out.calls - ended;
-    for (const auto& target : engine_->pool().targets()) {
-      const auto [open, ready] = target->endpoint->connections();
-      const std::uint64_t done = read(target->ended);
-      const std::uint64_t attempts = read(target->attempts);
-      out.targets.push_back({target->endpoint->target(), open, ready, !target->unhealthy, target->outlier.ejected(),
-                             read(target->ejections), attempts, read(target->failures), attempts - done,
-                             target->latencies.Quantile(0.5, 1), target->latencies.Quantile(0.9, 1),
-                             target->latencies.Quantile(0.99, 1),
-                             ready > 0 ? std::string() : target->endpoint->connect_error()});
-    }
-    return out;
-  }
+  ClientStats Stats() const;
 
   /// Calls and waits for the reply.
   template <RpcType R>
@@ -329,103 +219,50 @@ class Client {
 
   /// Ends all calls in flight with CANCELLED. Later ones, of every copy of this client, are refused with
   /// FAILED_PRECONDITION.
-  void Shutdown() const { engine_->Shutdown(); }
+  void Shutdown() const;
 
   // The same by path and payload, for layers that encode and decode by themselves.
 
-  struct Raw {
-    const std::string& path;                ///< lives as long as the process
-    absl::StatusOr<wire::Payload> request;  ///< an error ends the call as every error does
-    /// Which errors say that a server is about to go, and another should be asked.
-    bool (*draining)(const absl::Status&) = nullptr;
-    /// Where the request, which has no id then, travels on a stream with others, and the caller's id for it.
-    detail::Ref<engine::Carrier> carrier = {};
-    std::string id = {};
-    /// Whether decoding the answer, and `draining`, may take any time, and other calls are not to wait for it.
-    bool foreign = false;
-    /// What is waited for first.
-    std::shared_ptr<engine::Gate> gate = nullptr;
-  };
+  using Raw = engine::CallRequest;
   /// In a forked child no message is looked at: protobuf, too, may have been in the midst of something.
   template <class Message>
   absl::StatusOr<wire::Payload> Encode(const Message& request) const {
-    if (engine_->foreign()) return detail::ForkedError();
+    if (engine::IsForeign(*engine_)) return detail::ForkedError();
     return wire::Encode(request);
   }
   /// What the calls of all copies share, for layers that wait by themselves.
   const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
-  /// Carries requests together on one stream. `once`: what is sent must arrive on one stream.
-  detail::Ref<engine::Carrier> Share(const std::string& path, const engine::SharedStream::Speech& speech,
-                                     bool once = false) const {
-    return detail::MakeRef<engine::SharedStream>(engine_, path, speech, once);
-  }
 
+  /// Not for what travels on a shared stream, whose answer comes by another thread: AsyncAs waits for that.
   template <class T>
   absl::StatusOr<T> CallAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options) const {
-    if (engine_->foreign()) return Refused(options);
-    // What a shared stream brings comes by another thread anyway.
-    if (raw.carrier) return AsyncAs(std::move(raw), decode, std::move(options)).Get();
-    absl::Status ready = raw.request.status();
-    const engine::CallerLoop loop;
-    auto call = detail::MakeRef<detail::BlockingCall<T>>(
-        engine_, *loop, Spec(std::move(raw), std::move(options), engine_->options().timeout), decode);
-    call->Start(std::move(ready));
-    return call->Wait();
+    if (engine::IsForeign(*engine_)) return Refused(options);
+    absl::StatusOr<T> out{T()};
+    absl::Status status = engine::CallAndWait(engine_, std::move(raw), std::move(options), [&](wire::Reply&& reply) {
+      return decode(std::move(reply), *out);
+    });
+    if (!status.ok()) out = std::move(status);
+    return out;
   }
   template <class T>
   Future<T> AsyncAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options) const {
-    if (engine_->foreign()) return MakeReadyFuture<T>(Refused(options));
-    absl::Status ready = raw.request.status();
-    const bool foreign = raw.foreign;
-    auto call = detail::MakeRef<detail::FutureCall<T>>(
-        engine_, Spec(std::move(raw), std::move(options), engine_->options().timeout), decode, foreign);
-    call->Start(std::move(ready));
-    return Future<T>(std::move(call));
+    if (engine::IsForeign(*engine_)) return MakeReadyFuture<T>(Refused(options));
+    return detail::StartFuture<T>(engine_, std::move(raw), std::move(options), decode);
   }
   template <class T>
   ResponseStream<T> StreamAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options,
-                             engine::StreamCall::ResumeFunction resume = nullptr) const {
-    return ResponseStream<T>(
-        StartStream(std::move(raw), std::move(options), engine::StreamCall::Form::kServerStream, std::move(resume)),
-        decode);
+                             engine::ResumeFunction resume = nullptr) const {
+    return ResponseStream<T>(engine::StartStream(engine_, std::move(raw), std::move(options),
+                                                 engine::StreamForm::kServerStream, std::move(resume)),
+                             decode);
   }
 
  private:
   explicit Client(std::shared_ptr<engine::Engine> engine) : engine_(std::move(engine)) {}
 
-  static absl::Status Refused(const CallOptions& options) {
-    absl::Status status = detail::ForkedError();
-    if (options.info != nullptr) *options.info = InfoOf(status);
-    return status;
-  }
-  engine::Call::Spec Spec(Raw&& raw, CallOptions&& options, absl::Duration timeout) const {
-    timeout = options.timeout.value_or(timeout);
-    if (raw.request.ok() && !engine_->bounds_loans()) *raw.request = wire::Owned(*std::move(raw.request));
-    return {.path = raw.path,
-            .request = raw.request.ok() ? *std::move(raw.request) : wire::Payload(),
-            .options = std::move(options),
-            .timeout = timeout,
-            .draining = raw.draining,
-            .foreign = raw.foreign,
-            .carrier = std::move(raw.carrier),
-            .id = std::move(raw.id),
-            .gate = std::move(raw.gate)};
-  }
-  detail::Ref<engine::StreamCall> StartStream(Raw&& raw, CallOptions&& options, engine::StreamCall::Form form,
-                                              engine::StreamCall::ResumeFunction resume = nullptr) const {
-    absl::Status ready = raw.request.status();
-    const ClientOptions& client = engine_->options();
-    engine::StreamCall::Terms terms{form, options.idle_timeout.value_or(client.idle_timeout),
-                                    options.first_message_timeout.value_or(client.first_message_timeout),
-                                    std::move(resume)};
-    auto call = detail::MakeRef<engine::StreamCall>(engine_, engine_->AsyncLoop(),
-                                                    Spec(std::move(raw), std::move(options), client.stream_timeout),
-                                                    std::move(terms));
-    call->Start(std::move(ready));
-    return call;
-  }
-  detail::Ref<engine::StreamCall> OpenStream(const std::string& path, CallOptions options) const {
-    return StartStream({path, wire::Payload()}, std::move(options), engine::StreamCall::Form::kOpen);
+  static absl::Status Refused(const CallOptions& options);
+  detail::Ref<engine::StreamHandle> OpenStream(const std::string& path, CallOptions options) const {
+    return engine::StartStream(engine_, {path, wire::Payload()}, std::move(options), engine::StreamForm::kOpen);
   }
 
   std::shared_ptr<engine::Engine> engine_;
@@ -433,5 +270,10 @@ class Client {
 
 }  // namespace v0
 }  // namespace inferwire
+
+#if !defined(INFERWIRE_SEPARATE_COMPILATION)
+#include "inferwire/detail/impl/client.h"  // IWYU pragma: keep
+#include "inferwire/detail/impl/door.h"    // IWYU pragma: keep
+#endif
 
 #endif  // INFERWIRE_CLIENT_H_

@@ -6,20 +6,25 @@
 
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
-#include <grpcpp/security/credentials.h>
 
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "inferwire/detail/certificates.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/shared_by_key.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/form.h"
+
+namespace grpc {
+class ChannelCredentials;
+}  // namespace grpc
+
 
 namespace inferwire {
 inline namespace v0 {
+
+namespace detail {
+class CertificateSource;
+}  // namespace detail
 
 /// What TLS needs, as paths of PEM files. Client::Create reads them, and refuses what it cannot use.
 struct TlsOptions {
@@ -53,40 +58,7 @@ class Credentials {
   };
 
   /// NOT_FOUND or INVALID_ARGUMENT, naming the file and what is wrong with it.
-  absl::StatusOr<Built> Build() const {
-    if (!tls_.has_value()) return Built{grpc::InsecureChannelCredentials(), "insecure"};
-    if (tls_->certificate_chain_file.empty() != tls_->private_key_file.empty()) {
-      return detail::InvalidArgumentError(
-          tls_->private_key_file.empty() ? detail::Cat("TLS: certificate_chain_file '", tls_->certificate_chain_file,
-                                                       "' was given without its private_key_file")
-                                         : detail::Cat("TLS: private_key_file '", tls_->private_key_file,
-                                                       "' was given without its certificate_chain_file"));
-    }
-    if (tls_->reload_interval < absl::Seconds(1)) {
-      return detail::InvalidArgumentError(detail::Cat("TLS: reload_interval is ",
-                                                      absl::FormatDuration(tls_->reload_interval),
-                                                      "; expected at least 1s, or absl::InfiniteDuration()"));
-    }
-    const detail::Certificates::Paths paths{tls_->root_certificates_file, tls_->certificate_chain_file,
-                                            tls_->private_key_file};
-    detail::Certificates certificates(paths);
-    if (absl::Status read = certificates.ReadRoots(); !read.ok()) return read;
-    if (absl::Status read = certificates.ReadIdentity(); !read.ok()) return read;
-    std::string identity = detail::Cat("tls ", absl::FormatDuration(tls_->reload_interval), " ",
-                                       tls_->server_name.size(), " ", tls_->server_name, certificates.Digest());
-    // What others use is known to be usable.
-    absl::Status usable;
-    auto source = detail::SharedByKey<detail::CertificateSource>::Instance().Get(
-        identity, [&]() -> std::shared_ptr<detail::CertificateSource> {
-          usable = certificates.CheckRoots();
-          if (usable.ok()) usable = certificates.CheckIdentity();
-          if (!usable.ok()) return nullptr;
-          return std::make_shared<detail::CertificateSource>(
-              paths, certificates, paths.any() ? tls_->reload_interval : absl::InfiniteDuration());
-        });
-    if (!usable.ok()) return usable;
-    return Built{source->credentials(), std::move(identity), tls_->server_name, std::move(source)};
-  }
+  absl::StatusOr<Built> Build() const;
 
  private:
   friend Credentials Insecure();
@@ -104,5 +76,9 @@ inline Credentials Tls(TlsOptions options = {}) { return Credentials(std::option
 
 }  // namespace v0
 }  // namespace inferwire
+
+#if !defined(INFERWIRE_SEPARATE_COMPILATION)
+#include "inferwire/detail/impl/credentials.h"  // IWYU pragma: keep
+#endif
 
 #endif  // INFERWIRE_CREDENTIALS_H_

@@ -16,6 +16,7 @@
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
 #include "inferwire/detail/invoke_user.h"
+#include "inferwire/engine/door.h"
 #include "inferwire/model.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/sequence.h"
@@ -44,7 +45,7 @@ class InferenceClient {
   Model<C> GetModel(std::string name, ModelOptions options = {}) const {
     detail::Ref<engine::Carrier> shared;
     if constexpr (SharesStreams<C>) {
-      if (!client_.engine()->foreign()) shared = shared_->template Get<C>(client_, name);
+      if (!engine::IsForeign(*client_.engine())) shared = shared_->template Get<C>(client_, name);
     }
     return Model<C>(client_, std::move(name), std::move(options), std::move(shared));
   }

@@ -23,12 +23,12 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/channel/health.h"
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/text.h"
+#include "inferwire/engine/door.h"
 #include "inferwire/engine/gate.h"
 #include "inferwire/future.h"
 #include "inferwire/infer_request.h"
@@ -36,7 +36,8 @@
 #include "inferwire/known_models.h"
 #include "inferwire/model_check.h"
 #include "inferwire/model_metadata.h"
-#include "inferwire/policy/retry.h"
+#include "inferwire/options/health_policy.h"
+#include "inferwire/options/retry_policy.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/protobuf.h"
 
@@ -171,7 +172,8 @@ wire::Payload WithId(const wire::Payload& request, const std::string& id) {
 }
 template <class C>
 Ref<engine::Carrier> ShareStreams(const Client& client, bool once = false) {
-  return client.Share(C::ModelStreamInfer::path(), {ReadLabel<C>, WithId<C>, /*foreign=*/!kBuiltIn<C>}, once);
+  const engine::Speech speech{ReadLabel<C>, WithId<C>, /*foreign=*/!kBuiltIn<C>};
+  return engine::ShareStream(client.engine(), C::ModelStreamInfer::path(), speech, once);
 }
 
 /// The streams of models, by name. Those of two models are not shared: servers need not be able to tell answers of
@@ -254,8 +256,8 @@ class Model {
       if (!shared_) shared_ = detail::ShareStreams<C>(client_);
     }
     if constexpr (TellsModels<C>) {
-      if (options_.check.value_or(detail::ChecksByDefault<C>()) && !client_.engine()->foreign()) {
-        known_ = client_.engine()->template Kept<detail::KnownModels>()->Get(C::ModelMetadata::path(), name_,
+      if (options_.check.value_or(detail::ChecksByDefault<C>()) && !engine::IsForeign(*client_.engine())) {
+        known_ = engine::Kept<detail::KnownModels>(*client_.engine())->Get(C::ModelMetadata::path(), name_,
                                                                              options_.version);
       }
     }
@@ -268,8 +270,11 @@ class Model {
   absl::StatusOr<InferResult> Infer(InferRequest request, CallOptions options = {}) const {
     AsOnce(request, options);
     const detail::Decoder<InferResult> decode = DecoderFor(request, options);
+    Client::Raw raw = RawFor(request, options);
+    // What a shared stream brings comes by another thread anyway.
     absl::StatusOr<InferResult> result =
-        client_.CallAs<InferResult>(RawFor(request, options), decode, std::move(options));
+        raw.carrier ? client_.AsyncAs<InferResult>(std::move(raw), decode, std::move(options)).Get()
+                    : client_.CallAs<InferResult>(std::move(raw), decode, std::move(options));
     detail::Deliver(result, request.output_buffers());
     return result;
   }
@@ -345,7 +350,7 @@ class Model {
   friend class v0::Sequence;
 
   absl::StatusOr<wire::Payload> Encode(InferRequest& request) const {
-    if (client_.engine()->foreign()) return detail::ForkedError();
+    if (engine::IsForeign(*client_.engine())) return detail::ForkedError();
     request.set_model(name_);
     request.set_version(options_.version);
     return detail::EncodeRequest<C>(request);
@@ -410,7 +415,7 @@ class Model {
   /// is held against what the model says now, since models are replaced.
   std::shared_ptr<engine::Gate> Gate(const InferRequest& request, const CallOptions& options) const {
     if constexpr (TellsModels<C>) {
-      if (known_ == nullptr || client_.engine()->foreign()) return nullptr;
+      if (known_ == nullptr || engine::IsForeign(*client_.engine())) return nullptr;
       const detail::KnownModel::Answer known = known_->Get();
       if (known != nullptr && detail::CheckAs<C>(request, *known).ok()) return nullptr;
       // The question is everyone's: it goes on when this call does not, takes its own time, and is asked once.
@@ -420,10 +425,10 @@ class Model {
                            .retry = RetryPolicy{.max_attempts = 1}};
       return std::make_shared<detail::CheckGate>(
           known_, request, detail::KnownModel::Manner{options.metadata, options.token.has_value()},
-          client_.engine()->Now(), detail::CheckAs<C>, [self = *this, question = std::move(question)]() mutable {
+          engine::NowOf(*client_.engine()), detail::CheckAs<C>, [self = *this, question = std::move(question)]() mutable {
             const auto asked =
                 FutureAccess::Release(self.AskMetadata(std::move(question), detail::DecodeKeptMetadata<C>));
-            const auto told = [self, asked] { self.known_->Told(asked->Take(), self.client_.engine()->Now()); };
+            const auto told = [self, asked] { self.known_->Told(asked->Take(), engine::NowOf(*self.client_.engine())); };
             if (!asked->OnReady(told, /*in_place=*/true)) told();
           });
     } else {
@@ -432,7 +437,7 @@ class Model {
   }
   // Those who stream are not made to wait for a question unless they were told to check.
   std::shared_ptr<engine::Gate> StreamGate(const InferRequest& request, const CallOptions& options) const {
-    if (known_ == nullptr || client_.engine()->foreign()) return nullptr;
+    if (known_ == nullptr || engine::IsForeign(*client_.engine())) return nullptr;
     return options_.check.value_or(false) || known_->Get() != nullptr ? Gate(request, options) : nullptr;
   }
 

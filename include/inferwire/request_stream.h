@@ -15,7 +15,7 @@
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/stop.h"
-#include "inferwire/engine/stream.h"
+#include "inferwire/engine/door.h"
 #include "inferwire/executor.h"
 #include "inferwire/response_stream.h"
 #include "inferwire/wire/message.h"
@@ -28,7 +28,7 @@ namespace detail {
 /// One write as an awaitable giving its absl::Status. Suspends only while the write window is full.
 class WriteAwaiter {
  public:
-  WriteAwaiter(Ref<engine::StreamCall> call, absl::StatusOr<wire::Payload> payload)
+  WriteAwaiter(Ref<engine::StreamHandle> call, absl::StatusOr<wire::Payload> payload)
       : call_(std::move(call)), payload_(std::move(payload)) {}
   WriteAwaiter(const WriteAwaiter&) = delete;
   WriteAwaiter& operator=(const WriteAwaiter&) = delete;
@@ -53,8 +53,8 @@ class WriteAwaiter {
   }
 
  private:
-  using State = engine::StreamCall::WriteState;
-  Ref<engine::StreamCall> call_;
+  using State = engine::StreamHandle::WriteState;
+  Ref<engine::StreamHandle> call_;
   absl::StatusOr<wire::Payload> payload_;
   State state_ = State::kEnded;
   bool suspended_ = false;
@@ -63,19 +63,19 @@ class WriteAwaiter {
 
 /// The writing half, for RequestStream and Session alike.
 template <class Request>
-absl::StatusOr<wire::Payload> EncodeFor(const Ref<engine::StreamCall>& call, const Request& request) {
-  if (call && call->of_foreign_client()) return ForkedError();  // no message is looked at in a forked child
+absl::StatusOr<wire::Payload> EncodeFor(const Ref<engine::StreamHandle>& call, const Request& request) {
+  if (call && call->OfForeignClient()) return ForkedError();  // no message is looked at in a forked child
   return wire::Encode(request);
 }
 template <class Request>
-absl::Status WriteMessage(const Ref<engine::StreamCall>& call, const Request& request) {
+absl::Status WriteMessage(const Ref<engine::StreamHandle>& call, const Request& request) {
   if (!call) return detail::FailedPreconditionError("the stream was moved away");
   absl::StatusOr<wire::Payload> payload = EncodeFor(call, request);
   if (!payload.ok()) return payload.status();
   return call->Write(*std::move(payload));
 }
 template <class Request>
-WriteAwaiter AsyncWriteMessage(const Ref<engine::StreamCall>& call, const Request& request) {
+WriteAwaiter AsyncWriteMessage(const Ref<engine::StreamHandle>& call, const Request& request) {
   return WriteAwaiter(call, EncodeFor(call, request));
 }
 
@@ -86,7 +86,7 @@ WriteAwaiter AsyncWriteMessage(const Ref<engine::StreamCall>& call, const Reques
 template <class Request, class Response>
 class [[nodiscard("dropping a stream cancels its call")]] RequestStream {
  public:
-  explicit RequestStream(detail::Ref<engine::StreamCall> call) : call_(std::move(call)) {}
+  explicit RequestStream(detail::Ref<engine::StreamHandle> call) : call_(std::move(call)) {}
   RequestStream(RequestStream&&) noexcept = default;
   RequestStream& operator=(RequestStream&& other) noexcept {
     if (this != &other) {
@@ -106,7 +106,7 @@ class [[nodiscard("dropping a stream cancels its call")]] RequestStream {
   /// Half-closes, waits for the end, and gives the server's response or its status. Once.
   absl::StatusOr<Response> Finish() {
     if (!call_) return detail::FailedPreconditionError("the stream was finished or moved away");
-    const detail::Ref<engine::StreamCall> call = std::exchange(call_, {});
+    const detail::Ref<engine::StreamHandle> call = std::exchange(call_, {});
     call->WritesDone().IgnoreError();  // the end tells more
     wire::Reply reply;
     const bool received = call->Read(&reply);
@@ -133,7 +133,7 @@ class [[nodiscard("dropping a stream cancels its call")]] RequestStream {
     if (call_) call_->Cancel(detail::CancelledError("the stream was dropped"));
   }
 
-  detail::Ref<engine::StreamCall> call_;
+  detail::Ref<engine::StreamHandle> call_;
 };
 
 }  // namespace v0

@@ -15,7 +15,7 @@
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/stop.h"
-#include "inferwire/engine/stream.h"
+#include "inferwire/engine/door.h"
 #include "inferwire/executor.h"
 #include "inferwire/stats.h"
 #include "inferwire/status.h"
@@ -32,7 +32,7 @@ using Decoder = absl::Status (*)(wire::Reply&&, T&);
 
 /// A stream's wait heeds the stop token of the coroutine that waits.
 struct CancelStream {
-  engine::StreamCall* call;
+  engine::StreamHandle* call;
   void operator()() const { call->Cancel(detail::CancelledError("cancelled with the task that used it")); }
 };
 
@@ -112,7 +112,7 @@ class MessageRange {
     }
 
    private:
-    using State = engine::StreamCall::ReadState;
+    using State = engine::StreamHandle::ReadState;
     MessageRange& range_;
     wire::Reply reply_;
     State state_ = State::kEnded;
@@ -129,10 +129,10 @@ class MessageRange {
   [[nodiscard]] Metadata trailing_metadata() const { return call_ ? call_->TrailingMetadata() : Metadata(); }
 
  protected:
-  MessageRange(detail::Ref<engine::StreamCall> call, detail::Decoder<T> decode)
+  MessageRange(detail::Ref<engine::StreamHandle> call, detail::Decoder<T> decode)
       : call_(std::move(call)), decode_(decode) {}
 
-  const detail::Ref<engine::StreamCall>& call() const { return call_; }
+  const detail::Ref<engine::StreamHandle>& call() const { return call_; }
   /// Ends the call with CANCELLED unless it has ended.
   void CancelCall(const char* why) {
     if (call_) call_->Cancel(detail::CancelledError(why));
@@ -164,7 +164,7 @@ class MessageRange {
     }
   }
 
-  detail::Ref<engine::StreamCall> call_;
+  detail::Ref<engine::StreamHandle> call_;
   detail::Decoder<T> decode_;
   std::optional<T> current_;
 };
@@ -174,7 +174,7 @@ class MessageRange {
 template <class T>
 class [[nodiscard("dropping a stream cancels its call")]] ResponseStream : public MessageRange<T> {
  public:
-  ResponseStream(detail::Ref<engine::StreamCall> call, detail::Decoder<T> decode)
+  ResponseStream(detail::Ref<engine::StreamHandle> call, detail::Decoder<T> decode)
       : MessageRange<T>(std::move(call), decode) {}
   ResponseStream(ResponseStream&&) noexcept = default;
   ResponseStream& operator=(ResponseStream&& other) noexcept {

@@ -5,23 +5,16 @@
 #define INFERWIRE_STATUS_H_
 
 #include <absl/status/status.h>
-#include <absl/strings/cord.h>
-#include <absl/strings/str_cat.h>
-#include <absl/strings/string_view.h>
 #include <absl/time/time.h>
 
-#include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "inferwire/detail/form.h"
 #include "inferwire/detail/printable.h"
-#include "inferwire/detail/process.h"
-#include "inferwire/detail/text.h"
 #include "inferwire/error_details.h"
 #include "inferwire/stats.h"
 
@@ -71,27 +64,7 @@ struct CallInfo {
 };
 
 /// The reason in one or two words, as it stands in status messages.
-inline std::string_view ReasonName(CallInfo::Reason reason) {
-  switch (reason) {
-    case CallInfo::Reason::kNone:
-      return "none";
-    case CallInfo::Reason::kPermanent:
-      return "permanent";
-    case CallInfo::Reason::kAttemptsExhausted:
-      return "attempts";
-    case CallInfo::Reason::kBudgetExhausted:
-      return "budget";
-    case CallInfo::Reason::kDeadline:
-      return "deadline";
-    case CallInfo::Reason::kCancelled:
-      return "cancelled";
-    case CallInfo::Reason::kNotIdempotent:
-      return "not idempotent";
-    case CallInfo::Reason::kPushback:
-      return "pushback";
-  }
-  return "unknown";
-}
+INFERWIRE_DECL std::string_view ReasonName(CallInfo::Reason reason);
 
 /// Text that came from elsewhere (messages of a CallInfo, details, metadata, output of a model), as one line that is
 /// safe to show: control characters, line breaks and bytes that are no UTF-8 as \n, \t, \x1b, what turns or hides text
@@ -103,63 +76,21 @@ namespace detail {
 
 inline constexpr std::string_view kCallInfoUrl = "call";
 
-/// The stories carried by statuses, by the address of the payload's bytes. A payload is bytes, and is printed with its
-/// status: so it holds words for the reader, and the story stays here for as long as that payload lives.
-class CallInfoShelf {
- public:
-  static CallInfoShelf& Instance() { return OfThisProcess<CallInfoShelf>(); }
-  absl::Cord Put(CallInfo info, std::string said) {
-    auto entry = std::make_unique<Entry>();
-    entry->info = std::move(info);
-    entry->words = std::move(said);
-    const absl::string_view words = entry->words;
-    std::lock_guard lock(mutex_);
-    entries_.emplace(words.data(), std::move(entry));
-    return absl::MakeCordFromExternal(words, [](absl::string_view gone) { Instance().Remove(gone.data()); });
-  }
-  CallInfo Find(const absl::Cord& payload) {
-    const auto words = payload.TryFlat();
-    if (!words.has_value()) return {};
-    std::lock_guard lock(mutex_);
-    const auto entry = entries_.find(words->data());
-    return entry != entries_.end() ? entry->second->info : CallInfo();
-  }
-
- private:
-  struct Entry {
-    CallInfo info;
-    std::string words;
-  };
-  void Remove(const char* words) {
-    std::unique_lock lock(mutex_);
-    const auto gone = entries_.extract(words);
-    lock.unlock();  // its strings end outside
-  }
-
-  std::mutex mutex_;
-  std::unordered_map<const char*, std::unique_ptr<Entry>> entries_;
-};
-
 /// `words` stand behind the text of the status where it is printed: "UNAVAILABLE: refused [call='words']".
 /// Without them those that stand there already remain.
-inline void AttachCallInfo(absl::Status& status, const CallInfo& info, std::string words = {}) {
-  if (const auto before = status.GetPayload(ToAbsl(kCallInfoUrl)); words.empty() && before.has_value()) {
-    words = std::string(*before);
-  }
-  if (words.empty()) words = absl::StrCat(info.attempts.size(), info.attempts.size() == 1 ? " attempt" : " attempts");
-  status.SetPayload(ToAbsl(kCallInfoUrl), CallInfoShelf::Instance().Put(info, std::move(words)));
-}
+INFERWIRE_DECL void AttachCallInfo(absl::Status& status, const CallInfo& info, std::string words = {});
 
 }  // namespace detail
 
 /// The story of the call that gave `status`; empty where `status` is OK or comes from elsewhere. Copies of the status
 /// carry it too, as long as they stay in this process; what it forks has the text alone.
-inline CallInfo InfoOf(const absl::Status& status) {
-  const auto payload = status.GetPayload(detail::ToAbsl(detail::kCallInfoUrl));
-  return payload.has_value() ? detail::CallInfoShelf::Instance().Find(*payload) : CallInfo();
-}
+INFERWIRE_DECL CallInfo InfoOf(const absl::Status& status);
 
 }  // namespace v0
 }  // namespace inferwire
+
+#if !defined(INFERWIRE_SEPARATE_COMPILATION)
+#include "inferwire/detail/impl/status.h"  // IWYU pragma: keep
+#endif
 
 #endif  // INFERWIRE_STATUS_H_

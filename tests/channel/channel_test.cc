@@ -103,13 +103,11 @@ TEST_CASE("a target that gRPC can make no channel to is UNAVAILABLE, and left fo
   const auto engine = inferwire::engine::Engine::Make(options, connector);
   const auto call = [](const std::shared_ptr<inferwire::engine::Engine>& on) {
     using inferwire::Rpc;
-    auto future = inferwire::detail::MakeRef<inferwire::detail::FutureCall<inference::Response>>(
-        on,
-        inferwire::engine::Call::Spec{
-            Rpc<&Inference::RunInference>::path(), *inferwire::wire::Encode(Text("x")), {}, absl::Seconds(5)},
-        inferwire::wire::DecodeInto<inference::Response>, /*foreign=*/false);
-    future->Start(absl::OkStatus());
-    return inferwire::Future<inference::Response>(std::move(future)).Get().status();
+    return inferwire::detail::StartFuture<inference::Response>(
+               on, {Rpc<&Inference::RunInference>::path(), inferwire::wire::Encode(Text("x"))},
+               {.timeout = absl::Seconds(5)}, inferwire::wire::DecodeInto<inference::Response>)
+        .Get()
+        .status();
   };
   for (int i = 0; i < 50; ++i) CHECK(call(engine).ok());
   const auto targets = engine->pool().targets();

@@ -8,15 +8,25 @@ import pathlib
 import re
 import sys
 
+# What doors declare, defined: they include it at their foot, in the form that is not compiled.
+IMPL = "detail/impl/"
+FOOT = re.compile(r'#if !defined\(INFERWIRE_SEPARATE_COMPILATION\)\n(?:#include "inferwire/detail/impl/[^\n]*\n)+#endif\n')
+
+# What a call needs to be compiled, in the compiled form, has nothing to do with the machinery, but for its door.
+DOORS = ["client.h", "inference.h", "response_stream.h", "request_stream.h", "session.h", "task.h", "future.h", "start.h"]
+MACHINERY = re.compile(r"engine/(?!door\.h|gate\.h)|channel/|policy/|detail/impl/|detail/(?:keeper|certificates|connectivity)\.h")
+
 # From the ground up. A header may include those of lower floors and of its own room (folder).
 FLOORS = [
     ["version.h", "detail/"],
     ["executor.h"],
     ["clock.h", "error_details.h", "rpc.h", "stats.h", "task.h", "tensor.h"],
     ["status.h"],
-    ["admin_types.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/", "policy/",
+    ["admin_types.h", "bearer_token.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/",
      "wire/"],
-    ["batch_rows.h", "bearer_token.h", "dlpack.h", "eigen.h", "model_check.h", "npy.h", "sender.h", "shared_memory.h",
+    ["options/"],
+    ["policy/"],
+    ["batch_rows.h", "dlpack.h", "eigen.h", "model_check.h", "npy.h", "sender.h", "shared_memory.h",
      "signature.h", "start.h", "torch.h"],
     ["channel/", "contract/", "eigen_tensor.h"],
     ["call_options.h"],
@@ -31,10 +41,14 @@ FLOORS = [
     ["inference.h"],
     ["admin.h", "typed_model.h"],
     ["inferwire.h", "testing/"],
+    [IMPL],
+    ["src.h"],
 ]
 
 
 def floor_of(path):
+    if path.startswith(IMPL):
+        return len(FLOORS) - 2
     for floor, rooms in enumerate(FLOORS):
         if any(path == room or (room.endswith("/") and path.startswith(room)) for room in rooms):
             return floor
@@ -46,6 +60,7 @@ def main():
         sys.exit(__doc__)
     root = pathlib.Path(sys.argv[1]) / "inferwire"
     wrong = []
+    includes = {}
     headers = sorted(root.rglob("*.h"))
     for header in headers:
         path = header.relative_to(root).as_posix()
@@ -63,7 +78,9 @@ def main():
                 wrong.append(f"{path}: leaks the macro {macro}")
         for call in re.findall(r"(?<!\()\b(?:std::|numeric_limits<[^>]*>::)(?:min|max)\(", text):
             wrong.append(f"{path}: {call} is taken for the macro of <windows.h>; expected ({call[:-1]})(")
-        for included in re.findall(r'#include "inferwire/([^"]+\.h)"', text):
+        text = FOOT.sub("", text)
+        includes[path] = re.findall(r'#include "inferwire/([^"]+\.h)"', text)
+        for included in includes[path]:
             if included.endswith(".pb.h"):
                 if not path.startswith("contract/"):
                     wrong.append(f"{path}: includes generated code ({included}) outside of contract/")
@@ -71,6 +88,15 @@ def main():
             same_room = "/" in path and path.rsplit("/", 1)[0] == included.rsplit("/", 1)[0]
             if not same_room and not (floor_of(included) is not None and floor_of(included) < floor_of(path)):
                 wrong.append(f"{path}: includes {included}, which is not below it")
+    for door in DOORS:
+        ways, next_ = {door: door}, [door]
+        while next_:
+            at = next_.pop()
+            for included in includes.get(at, []):
+                if included not in ways:
+                    ways[included] = f"{ways[at]} > {included}"
+                    next_.append(included)
+        wrong += [f"{ways[reached]}: a door that pulls in machinery" for reached in sorted(ways) if MACHINERY.match(reached)]
     print("\n".join(wrong) or f"{len(headers)} headers are in order")
     sys.exit(1 if wrong else 0)
 

@@ -17,35 +17,13 @@
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/detail/utf8.h"
+#include "inferwire/options/health_policy.h"
 #include "inferwire/wire/message.h"
 #include "inferwire/wire/reader.h"
 #include "inferwire/wire/writer.h"
 
 namespace inferwire {
 inline namespace v0 {
-
-/// A question of a contract's own: whether the server, or one of its models, is ready. See ServerReady and ModelReady.
-struct ReadinessCheck {
-  const std::string* path = nullptr;  ///< of an Rpc: it lives as long as the process
-  std::string request;                ///< serialised
-  /// The answer. What is malformed counts as not ready, and so does an exception.
-  bool (*ready)(wire::Reply&& reply) = nullptr;
-};
-
-/// Whether, and how, targets are asked. One that says no is left out until it says yes. A server that does not know the
-/// question (UNIMPLEMENTED) has no opinion, and is used; so is one that was not heard yet. Where no target is healthy
-/// all are used (OutlierPolicy::panic_threshold).
-struct HealthPolicy {
-  /// grpc.health.v1 (gRFC A17): a stream of what the server says of this service, else a question each `interval`.
-  /// "" is the server as a whole; unset: off.
-  std::optional<std::string> check_service = std::nullopt;
-  /// In place of grpc.health.v1, asked each `interval`: `.readiness = inferwire::ModelReady<OpenInference>("digits")`.
-  std::optional<ReadinessCheck> readiness = std::nullopt;
-  /// Between questions, and before a stream that broke is opened again.
-  Duration interval = absl::Seconds(1);
-  /// Of one question. No answer is a no.
-  Duration timeout = absl::Seconds(1);
-};
 
 namespace channel {
 

@@ -24,16 +24,11 @@
 #include "inferwire/channel/load.h"
 #include "inferwire/channel/outlier.h"
 #include "inferwire/clock.h"
+#include "inferwire/options/target_order.h"
 #include "inferwire/policy/latency.h"
 
 namespace inferwire {
 inline namespace v0 {
-
-/// What several targets are to one another.
-enum class TargetOrder {
-  kBalanced,  ///< equals: of two drawn at random the less busy and quicker one; where they are alike, in turn
-  kPriority,  ///< the first is used as long as it works, then the second, and so on
-};
 
 namespace channel {
 

@@ -22,14 +22,17 @@ class RefCounted {
   virtual ~RefCounted() = default;
 
   /// Whether there is one reference: nobody else can make another then.
-  bool Unique() const noexcept { return count_.load(std::memory_order_acquire) == 1; }
-  void AddRef() noexcept { count_.fetch_add(1, std::memory_order_relaxed); }
+  bool Unique() const noexcept { return whole_->count_.load(std::memory_order_acquire) == 1; }
+  void AddRef() noexcept { whole_->count_.fetch_add(1, std::memory_order_relaxed); }
   void Release() noexcept {
-    if (count_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    if (whole_->count_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete whole_;
   }
+  /// It is a part of `whole`, which ends it: references to either keep both. Before there are any to it.
+  void BePartOf(RefCounted& whole) noexcept { whole_ = &whole; }
 
  private:
   std::atomic<std::uint32_t> count_{0};
+  RefCounted* whole_ = this;
 };
 
 /// Owns one reference. Not safe to change from two threads at once; the object's count is.

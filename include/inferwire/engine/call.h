@@ -45,6 +45,7 @@
 #include "inferwire/engine/gate.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/engine/silence.h"
+#include "inferwire/engine/validate.h"
 #include "inferwire/executor.h"
 #include "inferwire/observe/observer.h"
 #include "inferwire/policy/hedge.h"

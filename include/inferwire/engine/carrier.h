@@ -20,6 +20,7 @@
 #include "inferwire/detail/ref.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/attempt.h"
+#include "inferwire/engine/door.h"
 #include "inferwire/error_details.h"
 #include "inferwire/wire/message.h"
 
@@ -27,27 +28,11 @@ namespace inferwire {
 inline namespace v0 {
 namespace engine {
 
-class Rider;
-
-/// What a message on a shared stream says to the stream itself.
-struct Label {
-  std::string id;      ///< of the request that it answers; empty where the server does not echo ids
-  bool marked = true;  ///< it says whether more comes for that request; not all servers do
-  bool last = true;    ///< nothing more comes
-  bool empty = false;  ///< says only that
-  absl::Status error;  ///< fails that request, and is its last; the stream goes on
-};
-
 /// The id of a request on the wire: a number in front of the caller's own, and never given twice, so that an answer to
 /// one attempt is not taken for one to the next, nor to another call that was given the same id.
 inline std::string WireId(std::string_view user) {
   static std::atomic<std::uint64_t> last{0};
   return detail::Cat(last.fetch_add(1, std::memory_order_relaxed) + 1, "/", user);
-}
-/// The caller's own, of that.
-inline std::string UserId(std::string_view wire) {
-  const std::size_t slash = wire.find('/');
-  return std::string(slash == std::string_view::npos ? wire : wire.substr(slash + 1));
 }
 
 /// One stream that carries requests. Its functions are called under the lock of the rider's call.
@@ -67,17 +52,6 @@ class Carriage : public virtual detail::RefCounted {
   /// Whether the rider's reader should be waited for, and whether it waits. The stream is read on while somebody waits.
   virtual void SetFull(Rider& rider, bool full) = 0;
   virtual void SetHungry(Rider& rider, bool hungry) = 0;
-};
-
-/// Opens streams as they are needed, one to a target.
-class Carrier : public virtual detail::RefCounted {
- public:
-  /// Where all must go, if there is such a target.
-  virtual std::shared_ptr<channel::Target> OnlyTarget() = 0;
-  /// Sends the request, under the rider's id, on a stream to the target that is open, or opens one. Under the lock of
-  /// the rider's call; nothing comes back before that is released.
-  virtual detail::Ref<Carriage> Board(std::shared_ptr<Rider> rider, const std::shared_ptr<channel::Target>& target,
-                                      const wire::Payload& request) = 0;
 };
 
 /// An attempt that is a request on a shared stream. It belongs to the carriage until its last message, or until it

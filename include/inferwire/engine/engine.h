@@ -120,14 +120,12 @@ class Engine {
     return latencies_[&path];
   }
 
-  /// What layers above keep for as long as the client lives: one of each type, made when it is first asked for.
-  template <class T>
-  std::shared_ptr<T> Kept() {
-    static char key;  // its address
+  /// What layers above keep for as long as the client lives, made when it is first asked for.
+  std::shared_ptr<void> Kept(const void* key, std::shared_ptr<void> (*make)()) {
     std::lock_guard lock(kept_mutex_);
-    std::shared_ptr<void>& kept = kept_[&key];
-    if (kept == nullptr) kept = std::make_shared<T>();
-    return std::static_pointer_cast<T>(kept);
+    std::shared_ptr<void>& kept = kept_[key];
+    if (kept == nullptr) kept = make();
+    return kept;
   }
 
   /// Uniform in [0, 1): splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014), which needs no lock. INTERNAL where the

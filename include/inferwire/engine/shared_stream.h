@@ -26,6 +26,7 @@
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/call.h"
 #include "inferwire/engine/carrier.h"
+#include "inferwire/engine/door.h"
 #include "inferwire/engine/engine.h"
 #include "inferwire/engine/loop.h"
 #include "inferwire/engine/stream.h"
@@ -48,15 +49,7 @@ namespace engine {
 /// thread.
 class SharedStream final : public Carrier {
  public:
-  /// How a contract's requests and answers are told apart.
-  struct Speech {
-    /// What a message says to the stream; an error where it cannot be understood, which ends the stream.
-    absl::StatusOr<Label> (*read_label)(wire::Reply& message);
-    /// A request that has no id, under this one.
-    wire::Payload (*with_id)(const wire::Payload& request, const std::string& id);
-    /// Whether read_label may take any time, and other calls are not to wait for it.
-    bool foreign = false;
-  };
+  using Speech = engine::Speech;
 
   /// `path` lives as long as the process. `once`: what is sent must arrive on one stream, each with one answer, and
   /// when one is gone that had reached a server, nothing can be sent any more.

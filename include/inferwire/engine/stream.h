@@ -27,6 +27,7 @@
 #include "inferwire/engine/attempt.h"
 #include "inferwire/engine/call.h"
 #include "inferwire/engine/carrier.h"
+#include "inferwire/engine/door.h"
 #include "inferwire/executor.h"
 #include "inferwire/policy/latency.h"
 #include "inferwire/stats.h"
@@ -38,13 +39,10 @@ namespace inferwire {
 inline namespace v0 {
 namespace engine {
 
-class StreamCall : public Call {
+class StreamCall : public Call, public StreamHandle {
  public:
-  /// Whether the whole request is in Spec::request, or writes follow the start.
-  enum class Form { kServerStream, kOpen };
-
-  /// Makes the request for what comes behind a message. It runs on the executor.
-  using ResumeFunction = absl::AnyInvocable<absl::StatusOr<wire::Payload>(wire::Reply last)>;
+  using Form = StreamForm;
+  using ResumeFunction = engine::ResumeFunction;
 
   struct Terms {
     Form form = Form::kServerStream;
@@ -66,17 +64,14 @@ class StreamCall : public Call {
 
   // Reading. One reader at a time; it and a writer may be different threads.
 
-  /// What a reader finds without waiting.
-  enum class ReadState { kMessage, kEnded, kWait };
-
   /// Takes the next message if there is one.
-  ReadState TryRead(wire::Reply* reply) {
+  ReadState TryRead(wire::Reply* reply) override {
     if (foreign()) return ReadState::kEnded;
     std::unique_lock lock(mutex_);
     return TryReadLocked(reply);
   }
   /// Waits for the next message; false at the end.
-  bool Read(wire::Reply* reply) {
+  bool Read(wire::Reply* reply) override {
     if (foreign()) return false;
     std::unique_lock lock(mutex_);
     ReadState state = TryReadLocked(reply);
@@ -101,7 +96,7 @@ class StreamCall : public Call {
     return true;
   }
   /// The same for a coroutine that a thread waits for, or for which none does (null).
-  bool OnReadable(absl::AnyInvocable<void()> resume, detail::SyncWaiter* waiter) {
+  bool OnReadable(absl::AnyInvocable<void()> resume, detail::SyncWaiter* waiter) override {
     if (foreign() || !MayWait(waiter)) return false;
     std::lock_guard lock(mutex_);
     if (Readable()) return false;
@@ -112,7 +107,7 @@ class StreamCall : public Call {
     StartWaiting();
     return true;
   }
-  void ForgetReader() {
+  void ForgetReader() override {
     if (foreign()) return;
     std::lock_guard lock(mutex_);
     reader_.resume = nullptr;
@@ -121,17 +116,15 @@ class StreamCall : public Call {
 
   // Writing. One writer at a time.
 
-  enum class WriteState { kTaken, kEnded, kWait };
-
   /// Queues a message if the write window has room; otherwise leaves it.
-  WriteState TryWrite(wire::Payload& payload) {
+  WriteState TryWrite(wire::Payload& payload) override {
     if (foreign()) return WriteState::kEnded;
     std::lock_guard lock(mutex_);
     return TryWriteLocked(payload);
   }
   /// Waits for room in the write window. FAILED_PRECONDITION after WritesDone; the server's status once it ended the
   /// call.
-  absl::Status Write(wire::Payload payload) {
+  absl::Status Write(wire::Payload payload) override {
     if (foreign()) return detail::ForkedError();
     std::unique_lock lock(mutex_);
     for (bool helped = false;; helped = true) {
@@ -159,7 +152,7 @@ class StreamCall : public Call {
     PumpWrites();
     return true;
   }
-  bool OnWritable(absl::AnyInvocable<void()> resume, detail::SyncWaiter* waiter) {
+  bool OnWritable(absl::AnyInvocable<void()> resume, detail::SyncWaiter* waiter) override {
     if (foreign() || !MayWait(waiter)) return false;
     std::lock_guard lock(mutex_);
     if (Writable()) return false;
@@ -168,20 +161,20 @@ class StreamCall : public Call {
     StartLimit(taking_);
     return true;
   }
-  void ForgetWriter() {
+  void ForgetWriter() override {
     if (foreign()) return;
     std::lock_guard lock(mutex_);
     writer_.resume = nullptr;
     taking_.counts = false;
   }
   /// Why a write was not taken.
-  absl::Status WriteError() {
+  absl::Status WriteError() override {
     if (foreign()) return detail::ForkedError();
     std::lock_guard lock(mutex_);
     return WriteErrorLocked();
   }
   /// Half-closes once what was queued is sent. A second time does nothing; after the end, as Write.
-  absl::Status WritesDone() {
+  absl::Status WritesDone() override {
     if (foreign()) return detail::ForkedError();
     std::lock_guard lock(mutex_);
     if (Ended()) return half_closed_ && StatusLocked().ok() ? absl::OkStatus() : WriteErrorLocked();
@@ -191,7 +184,7 @@ class StreamCall : public Call {
   }
 
   /// What has arrived so far, and when.
-  StreamStats Stats() {
+  StreamStats Stats() override {
     if (foreign()) return {};
     std::lock_guard lock(mutex_);
     return StatsLocked();
@@ -220,14 +213,14 @@ class StreamCall : public Call {
     return reached_server();
   }
   /// The server's, once a message has come or the call has ended; of the attempt that gave it.
-  Metadata InitialMetadata() {
+  Metadata InitialMetadata() override {
     if (foreign()) return {};
     std::lock_guard lock(mutex_);
     return initial_metadata_;
   }
 
   /// The server's, once the call has ended by itself.
-  Metadata TrailingMetadata() {
+  Metadata TrailingMetadata() override {
     if (foreign()) return {};
     std::lock_guard lock(mutex_);
     return trailing_metadata_;
@@ -235,14 +228,16 @@ class StreamCall : public Call {
 
   // The end.
 
+  void Cancel(absl::Status why) override { Call::Cancel(std::move(why)); }
+  bool OfForeignClient() const override { return of_foreign_client(); }
   /// OK while it runs, then the final status; which is known already where a message could not be understood.
-  absl::Status status() {
+  absl::Status status() override {
     if (foreign()) return detail::ForkedError();
     std::lock_guard lock(mutex_);
     return over_ || !failure_.ok() ? StatusLocked() : absl::OkStatus();
   }
   /// Half-closes, discards what is not read, and waits for the end.
-  absl::Status Drain() {
+  absl::Status Drain() override {
     if (foreign()) return detail::ForkedError();
     std::unique_lock lock(mutex_);
     half_closed_ = true;
@@ -263,7 +258,7 @@ class StreamCall : public Call {
     return StatusLocked();
   }
   /// Cancels, and returns when nothing of the user's runs (Terms::resume) or is read (lent memory) any more.
-  void Drop(const char* why) {
+  void Drop(const char* why) override {
     if (foreign()) return;
     Cancel(detail::CancelledError(why));
     if (lends() && detail::CurrentThread().serves_grpc) {
@@ -279,7 +274,7 @@ class StreamCall : public Call {
     if (wait.may()) readable_.wait(lock, [this] { return preparing_ == std::thread::id(); });
   }
   /// A message could not be understood: ends the call with `why`, or replaces the OK with which it ended.
-  void Fail(absl::Status why) {
+  void Fail(absl::Status why) override {
     if (foreign()) return;
     {
       std::lock_guard lock(mutex_);

@@ -12,24 +12,10 @@
 #include "inferwire/clock.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
+#include "inferwire/options/hedge_policy.h"
 
 namespace inferwire {
 inline namespace v0 {
-
-/// Extra attempts for calls that take long (J. Dean, L. Barroso, "The Tail at Scale", CACM 2013; gRFC A6). They cut the
-/// tail where slowness is a server's moment of weakness, and cost load where everything is slow: hence the ratio.
-/// Only for idempotent calls.
-struct HedgePolicy {
-  /// How long an attempt may stay unanswered before another is started beside it.
-  Duration delay = absl::Milliseconds(50);
-  /// Extra attempts of one call.
-  int max_hedges = 1;
-  /// Extra attempts of all calls, as a share of the calls.
-  double max_ratio = 0.05;
-  /// In place of `delay`, once a hundred calls of the method were answered: this quantile of their latencies, such as
-  /// 0.95. The least wait is a millisecond.
-  std::optional<double> percentile = std::nullopt;
-};
 
 namespace policy {
 
