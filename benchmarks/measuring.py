@@ -3,11 +3,12 @@
 import json
 import pathlib
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+import compiling
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "benchmarks"
@@ -90,36 +91,20 @@ def rounds(server, paths, calls, in_flight, count, warm_up=200, size=64):
     return out
 
 
-OURS = """#include <inferwire/client.h>
-#include "inferwire/inference.grpc.pb.h"
-int main() {
-  auto client = inferwire::Client::Create({.targets = {"localhost:1"}, .credentials = inferwire::Insecure()});
-  return client->Call<&inference::Inference::Stub::RunInference>(inference::Request()).ok() ? 0 : 1;
-}
-"""
-RAW = """#include <grpcpp/grpcpp.h>
-#include "inferwire/inference.grpc.pb.h"
-int main() {
-  auto stub = inference::Inference::NewStub(grpc::CreateChannel("localhost:1", grpc::InsecureChannelCredentials()));
-  grpc::ClientContext context;
-  inference::Response response;
-  return stub->RunInference(&context, inference::Request(), &response).ok() ? 0 : 1;
-}
-"""
-
-
-def compile_seconds(count):
-    """Of a file that makes one call, by inferwire and by the raw stub; neither optimised."""
-    flags = checked(["pkg-config", "--cflags", "grpc++", "protobuf"]).split()
-    headers = next(BUILD.rglob("inference.grpc.pb.h")).parent.parent
-    seen = {"ours": [], "raw": []}
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(count):
-            for name, text in (("ours", OURS), ("raw", RAW)):
-                say(f"compile time: {name}, round {number + 1} of {count}")
-                source = pathlib.Path(folder, name + ".cc")
-                source.write_text(text)
-                start = time.monotonic()
-                checked(["g++", "-std=c++20", "-c", source, "-o", f"{source}.o", f"-I{ROOT}/include", f"-I{headers}", *flags])
-                seen[name].append(time.monotonic() - start)
-    return {name: min(values) for name, values in seen.items()}
+def compile_times(count):
+    """By compiler, optimisation and what is called: the least of user seconds and of MiB, by the raw stub and in both forms."""
+    headers = sorted({str(found.parent.parent) for found in BUILD.rglob("inference.grpc.pb.h")} |
+                     {str(found.parent.parent.parent) for found in BUILD.rglob("open_inference.grpc.pb.h")})
+    flags = compiling.flags_of(ROOT, headers)
+    out = {}
+    for compiler in filter(shutil.which, ("g++", "clang++-19", "clang++")):
+        if any(name.startswith("clang++") for name, *_ in out) and compiler == "clang++":
+            continue
+        for optimise in ("-O0", "-O2"):
+            for what, (raw, ours) in compiling.texts(BUILD).items():
+                ways = {"raw": (raw, []), "compiled": (ours, [compiling.COMPILED]), "header-only": (ours, [])}
+                for way, (text, more) in ways.items():
+                    say(f"compile time: {compiler} {optimise} {what}, {way}")
+                    seen = [compiling.compile_once(compiler, text, [optimise, *more, *flags]) for _ in range(count)]
+                    out[compiler, optimise, what, way] = {key: min(one[key] for one in seen) for key in seen[0]}
+    return out

@@ -57,6 +57,26 @@ TEST_CASE("a call's own token stands in for the client's", "[token]") {
   CHECK(Sent(fake) == std::vector<std::string>{"Bearer own", "Bearer common"});
 }
 
+TEST_CASE("a token that can never be sent is refused at once, by the client and by a call", "[token]") {
+  FakeServer fake;
+  fake.On<&Inference::RunInference>().Reply(Response("a"));
+  const Client client = Connect(fake.target());
+  for (const auto& [value, why] : {std::pair{"secret\n", "ends with a line break"},
+                                   {"secret\r\n", "ends with a line break"},
+                                   {"sec\nret", "printable ASCII"},
+                                   {"", "is empty"}}) {
+    const BearerToken token = BearerToken(value).EvenOverPlaintext();
+    const absl::Status made = Client::Create({.targets = {"localhost:1"}, .token = token}).status();
+    const absl::Status call = client.Call<&Inference::RunInference>(Text("x"), {.token = token}).status();
+    for (const absl::Status& status : {made, call}) {
+      CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+      CHECK(Contains(status, why));
+      CHECK_FALSE(Contains(status, "secret"));
+    }
+  }
+  CHECK(fake.calls<&Inference::RunInference>() == 0);
+}
+
 TEST_CASE("a token does not go over plaintext unless that is forced by name", "[token]") {
   const absl::Status status =
       Client::Create({.targets = {"localhost:1"}, .credentials = inferwire::Insecure(), .token = BearerToken("secret")})

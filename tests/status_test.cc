@@ -39,6 +39,7 @@ TEST_CASE("a failed call's status carries its story, also when copied and moved"
   CHECK(info.attempts[0].peer == "ipv4:127.0.0.1:1");
   CHECK(info.attempts[1].message == "reset");
   CHECK(info.trailing_metadata == inferwire::Metadata{{"k", std::string("\0\n", 2)}});
+  CHECK(InfoOf(absl::StatusOr<int>(moved)).attempts.size() == 2);
 }
 
 TEST_CASE("a status that comes from elsewhere has an empty story", "[status]") {

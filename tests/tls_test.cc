@@ -102,16 +102,33 @@ TEST_CASE("whatever is wrong between the two ends a call with a status that says
     bool ask;
     bool secure;
     TlsOptions tls;
+    const char* advice = "";
   };
   const std::vector<Case> cases = {
       {"an authority that the client does not trust",
        "server",
        false,
        true,
-       {.root_certificates_file = Certificate("other-ca.pem")}},
-      {"the system's authorities do not know it either", "server", false, true, {}},
-      {"an expired certificate", "expired", false, true, {.root_certificates_file = Certificate("ca.pem")}},
-      {"a certificate for another name", "elsewhere", false, true, {.root_certificates_file = Certificate("ca.pem")}},
+       {.root_certificates_file = Certificate("other-ca.pem")},
+       "TlsOptions::root_certificates_file names others"},
+      {"the system's authorities do not know it either",
+       "server",
+       false,
+       true,
+       {},
+       "TlsOptions::root_certificates_file names others"},
+      {"an expired certificate",
+       "expired",
+       false,
+       true,
+       {.root_certificates_file = Certificate("ca.pem")},
+       "certificate is expired, or"},
+      {"a certificate for another name",
+       "elsewhere",
+       false,
+       true,
+       {.root_certificates_file = Certificate("ca.pem")},
+       "TlsOptions::server_name says which one is meant"},
       {"no certificate of the client's where one is asked for",
        "server",
        true,
@@ -139,6 +156,7 @@ TEST_CASE("whatever is wrong between the two ends a call with a status that says
       CHECK(info.latency < absl::Seconds(8));
       CHECK(server->calls() == 0);
       CHECK_FALSE(status.message().empty());
+      CHECK(Contains(status, one.advice));
     }
   }
 }

@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_BEARER_TOKEN_H_
 #define INFERWIRE_BEARER_TOKEN_H_
 
+#include <absl/status/status.h>
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
@@ -53,6 +54,9 @@ class BearerToken {
     return out;
   }
   bool allows_plaintext() const { return plaintext_; }
+
+  /// OK, or INVALID_ARGUMENT where it does not change and can never be sent. Client::Create and calls look at it.
+  absl::Status Check() const;
 
   /// Whether there is a valid value, for Latest to give; else `waiter`, which is kept, is told once there is one, or
   /// none can be had. That may be before this returns, if `executor` does what it is given at once.

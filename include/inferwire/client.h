@@ -238,9 +238,8 @@ class Client {
   absl::StatusOr<T> CallAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options) const {
     if (engine::IsForeign(*engine_)) return Refused(options);
     absl::StatusOr<T> out{T()};
-    absl::Status status = engine::CallAndWait(engine_, std::move(raw), std::move(options), [&](wire::Reply&& reply) {
-      return decode(std::move(reply), *out);
-    });
+    absl::Status status = engine::CallAndWait(engine_, std::move(raw), std::move(options),
+                                              [&](wire::Reply&& reply) { return decode(std::move(reply), *out); });
     if (!status.ok()) out = std::move(status);
     return out;
   }

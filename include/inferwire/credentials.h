@@ -18,7 +18,6 @@ namespace grpc {
 class ChannelCredentials;
 }  // namespace grpc
 
-
 namespace inferwire {
 inline namespace v0 {
 

@@ -257,8 +257,8 @@ class Model {
     }
     if constexpr (TellsModels<C>) {
       if (options_.check.value_or(detail::ChecksByDefault<C>()) && !engine::IsForeign(*client_.engine())) {
-        known_ = engine::Kept<detail::KnownModels>(*client_.engine())->Get(C::ModelMetadata::path(), name_,
-                                                                             options_.version);
+        known_ = engine::Kept<detail::KnownModels>(*client_.engine())
+                     ->Get(C::ModelMetadata::path(), name_, options_.version);
       }
     }
   }
@@ -425,10 +425,13 @@ class Model {
                            .retry = RetryPolicy{.max_attempts = 1}};
       return std::make_shared<detail::CheckGate>(
           known_, request, detail::KnownModel::Manner{options.metadata, options.token.has_value()},
-          engine::NowOf(*client_.engine()), detail::CheckAs<C>, [self = *this, question = std::move(question)]() mutable {
+          engine::NowOf(*client_.engine()), detail::CheckAs<C>,
+          [self = *this, question = std::move(question)]() mutable {
             const auto asked =
                 FutureAccess::Release(self.AskMetadata(std::move(question), detail::DecodeKeptMetadata<C>));
-            const auto told = [self, asked] { self.known_->Told(asked->Take(), engine::NowOf(*self.client_.engine())); };
+            const auto told = [self, asked] {
+              self.known_->Told(asked->Take(), engine::NowOf(*self.client_.engine()));
+            };
             if (!asked->OnReady(told, /*in_place=*/true)) told();
           });
     } else {

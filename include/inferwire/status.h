@@ -5,6 +5,7 @@
 #define INFERWIRE_STATUS_H_
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 #include <absl/time/time.h>
 
 #include <optional>
@@ -85,6 +86,10 @@ INFERWIRE_DECL void AttachCallInfo(absl::Status& status, const CallInfo& info, s
 /// The story of the call that gave `status`; empty where `status` is OK or comes from elsewhere. Copies of the status
 /// carry it too, as long as they stay in this process; what it forks has the text alone.
 INFERWIRE_DECL CallInfo InfoOf(const absl::Status& status);
+template <class T>
+CallInfo InfoOf(const absl::StatusOr<T>& result) {
+  return InfoOf(result.status());
+}
 
 }  // namespace v0
 }  // namespace inferwire

@@ -70,6 +70,12 @@ inline std::string Advice(std::string_view error, std::string_view target, bool 
   std::string out;
   if (says("wrong version number") || says("WRONG_VERSION_NUMBER")) {
     out = "; the server seems to speak plaintext there, as Insecure() credentials do";
+  } else if (says("certificate verify failed") || says("CERTIFICATE_VERIFY_FAILED")) {
+    out =
+        "; the server's certificate is expired, or signed by none of those that are trusted: "
+        "TlsOptions::root_certificates_file names others";
+  } else if (says("ostname Verification Check failed") || says("is not in peer certificate")) {
+    out = "; the server's certificate is for another name: TlsOptions::server_name says which one is meant";
   } else if (says("missing selected ALPN")) {
     out = "; the server speaks TLS there, but not HTTP/2: is it the port for gRPC?";
   } else if (says("http1.x server")) {

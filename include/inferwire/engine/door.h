@@ -75,8 +75,8 @@ struct Speech {
 /// Carries requests together on one stream to each target. `path` lives as long as the process. `once`: what is sent
 /// must arrive on one stream, each with one answer, and when one is gone that had reached a server, nothing can be sent
 /// any more.
-INFERWIRE_DECL detail::Ref<Carrier> ShareStream(const std::shared_ptr<Engine>& engine, const std::string& path, const Speech& speech,
-                                 bool once);
+INFERWIRE_DECL detail::Ref<Carrier> ShareStream(const std::shared_ptr<Engine>& engine, const std::string& path,
+                                                const Speech& speech, bool once);
 
 /// A call as those ask for it who encode and decode by themselves.
 struct CallRequest {
@@ -104,7 +104,8 @@ INFERWIRE_DECL std::shared_ptr<void> KeptAs(Engine& engine, const void* key, std
 template <class T>
 std::shared_ptr<T> Kept(Engine& engine) {
   static char key;  // its address
-  return std::static_pointer_cast<T>(KeptAs(engine, &key, []() -> std::shared_ptr<void> { return std::make_shared<T>(); }));
+  return std::static_pointer_cast<T>(
+      KeptAs(engine, &key, []() -> std::shared_ptr<void> { return std::make_shared<T>(); }));
 }
 
 // One answer.
@@ -113,8 +114,8 @@ using Decode = absl::FunctionRef<absl::Status(wire::Reply&&)>;
 
 /// Calls, and waits for the answer; the caller's thread does the work. `decode` is called on it before this returns, at
 /// most once with a reply that makes the call end well.
-INFERWIRE_DECL absl::Status CallAndWait(const std::shared_ptr<Engine>& engine, CallRequest&& request, CallOptions&& options,
-                         Decode decode);
+INFERWIRE_DECL absl::Status CallAndWait(const std::shared_ptr<Engine>& engine, CallRequest&& request,
+                                        CallOptions&& options, Decode decode);
 
 /// A unary call that runs, as seen by whom its answer is for.
 class UnaryHandle : public virtual detail::RefCounted {
@@ -145,8 +146,8 @@ class ReplySink : public virtual detail::RefCounted {
 using MakeSink = absl::FunctionRef<ReplySink&(void* memory, UnaryHandle& call)>;
 
 /// A call that is made and not started, with its sink.
-INFERWIRE_DECL detail::Ref<UnaryHandle> MakeUnary(const std::shared_ptr<Engine>& engine, CallRequest&& request, CallOptions&& options,
-                                   std::size_t size, MakeSink make);
+INFERWIRE_DECL detail::Ref<UnaryHandle> MakeUnary(const std::shared_ptr<Engine>& engine, CallRequest&& request,
+                                                  CallOptions&& options, std::size_t size, MakeSink make);
 INFERWIRE_DECL void Start(UnaryHandle& call, absl::Status ready);
 
 // Streams.
@@ -206,7 +207,8 @@ class StreamHandle : public virtual detail::RefCounted {
 };
 
 INFERWIRE_DECL detail::Ref<StreamHandle> StartStream(const std::shared_ptr<Engine>& engine, CallRequest&& request,
-                                      CallOptions&& options, StreamForm form, ResumeFunction resume = nullptr);
+                                                     CallOptions&& options, StreamForm form,
+                                                     ResumeFunction resume = nullptr);
 
 }  // namespace engine
 }  // namespace v0

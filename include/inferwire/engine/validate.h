@@ -50,10 +50,11 @@ inline absl::Status ValidateTargets(const std::vector<std::string>& targets) {
 inline absl::Status ValidateToken(const std::optional<BearerToken>& token, const Credentials& credentials,
                                   const Metadata& metadata) {
   if (token.has_value() && wire::Has(metadata, wire::kAuthorization)) {
-    return InvalidArgumentError(
-        "token: metadata beside it has an 'authorization' too; expected one of the two");
+    return InvalidArgumentError("token: metadata beside it has an 'authorization' too; expected one of the two");
   }
-  if (!token.has_value() || credentials.secure() || token->allows_plaintext()) return absl::OkStatus();
+  if (!token.has_value()) return absl::OkStatus();
+  if (absl::Status status = token->Check(); !status.ok()) return status;
+  if (credentials.secure() || token->allows_plaintext()) return absl::OkStatus();
   return InvalidArgumentError(
       "token: a bearer token over plaintext can be read and used by anyone on the way; use Tls() credentials, or say "
       "BearerToken::EvenOverPlaintext()");
@@ -72,14 +73,13 @@ inline absl::Status Validate(const ClientOptions& options) {
                    {"attempt_timeout", options.attempt_timeout}};
   for (const auto& [name, value] : durations) {
     if (value <= absl::ZeroDuration()) {
-      return InvalidArgumentError(
-          Cat(name, " is ", absl::FormatDuration(value), "; expected a positive duration"));
+      return InvalidArgumentError(Cat(name, " is ", absl::FormatDuration(value), "; expected a positive duration"));
     }
   }
   if (options.max_receive_message_bytes < 1 ||
       options.max_receive_message_bytes > (std::numeric_limits<std::int32_t>::max)()) {
     return InvalidArgumentError(Cat("max_receive_message_bytes is ", options.max_receive_message_bytes,
-                                                    "; expected 1 to 2147483647, the most that gRPC can receive"));
+                                    "; expected 1 to 2147483647, the most that gRPC can receive"));
   }
   if (absl::Status status = channel::Validate(options.pool); !status.ok()) return status;
   if (absl::Status status = channel::Validate(options.connection); !status.ok()) return status;
@@ -104,8 +104,7 @@ INFERWIRE_DECL absl::Status ValidateLimits(const CallOptions& options) {
                 {"first_message_timeout", options.first_message_timeout}};
   for (const auto& [name, value] : limits) {
     if (value.has_value() && *value <= absl::ZeroDuration()) {
-      return InvalidArgumentError(
-          Cat(name, " is ", absl::FormatDuration(*value), "; expected a positive duration"));
+      return InvalidArgumentError(Cat(name, " is ", absl::FormatDuration(*value), "; expected a positive duration"));
     }
   }
   return absl::OkStatus();

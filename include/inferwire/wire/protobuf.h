@@ -24,7 +24,8 @@ class TextFields;
 
 /// See Encode. `type`: null where it is not known; `text` has what is known of its text, once it was looked up.
 INFERWIRE_DECL absl::StatusOr<Payload> EncodeMessage(const google::protobuf::MessageLite& message,
-                                      const google::protobuf::Descriptor* type, std::atomic<const TextFields*>& text);
+                                                     const google::protobuf::Descriptor* type,
+                                                     std::atomic<const TextFields*>& text);
 
 /// Serialises `message` straight into the slice that gRPC will send. INVALID_ARGUMENT where it lacks required fields
 /// (proto2), exceeds the 2 GiB that protobuf can hold, or has text that is not UTF-8, naming the field. (Messages of

@@ -51,8 +51,7 @@ struct BearerToken::State {
       std::lock_guard lock(mutex);
       fetching_thread = std::this_thread::get_id();
     }
-    absl::StatusOr<AccessToken> fetched =
-        taken.ok() ? detail::InvokeUser("the function of BearerToken", fetch) : taken;
+    absl::StatusOr<AccessToken> fetched = taken.ok() ? detail::InvokeUser("the function of BearerToken", fetch) : taken;
     absl::Status status = fetched.ok() ? Keep(*std::move(fetched)) : NoToken(fetched.status());
     Waiting told;
     {
@@ -68,9 +67,8 @@ struct BearerToken::State {
 
   // From now on this is the value, unless it is unusable.
   absl::Status Keep(AccessToken&& given) {
-    absl::Status status = wire::ValidateMetadataValue(wire::kAuthorization, given.value);
+    absl::Status status = CheckValue(given.value);
     const absl::Time now = absl::Now();
-    if (given.value.empty()) status = detail::InvalidArgumentError("it is empty");
     if (status.ok() && given.expires <= now) status = detail::InvalidArgumentError("it has expired already");
     constexpr std::string_view kBearer = "Bearer ";
     std::string value;
@@ -85,6 +83,18 @@ struct BearerToken::State {
     expires = given.expires;
     refresh = expires - (std::min)(absl::Minutes(1), (expires - now) / 5);
     return unusable = absl::OkStatus();
+  }
+  static absl::Status CheckValue(std::string_view value) {
+    if (value.empty()) return detail::InvalidArgumentError("it is empty");
+    if (value.ends_with('\n') || value.ends_with('\r')) {
+      return detail::InvalidArgumentError(
+          "it ends with a line break, as the text of a file does; expected the token alone");
+    }
+    // Of RFC 6750, section 2.1, and beyond: what servers take for one is theirs to say.
+    for (const char c : value) {
+      if (c < 0x20 || c > 0x7e) return detail::InvalidArgumentError("it holds a character outside printable ASCII");
+    }
+    return absl::OkStatus();
   }
   static absl::Status NoToken(const absl::Status& why) {
     return detail::UnauthenticatedError(detail::Cat("no bearer token: ", detail::ToStd(why.message())));
@@ -113,6 +123,13 @@ INFERWIRE_DECL BearerToken::BearerToken(std::string value) : state_(std::make_sh
 
 INFERWIRE_DECL BearerToken::BearerToken(Fetch fetch) : state_(std::make_shared<State>(std::move(fetch))) {}
 
+INFERWIRE_DECL absl::Status BearerToken::Check() const {
+  std::lock_guard lock(state_->mutex);
+  if (state_->fetch || state_->unusable.ok()) return absl::OkStatus();
+  return detail::InvalidArgumentError(
+      detail::ToAbsl(detail::Cat("token: ", detail::ToStd(state_->unusable.message()))));
+}
+
 INFERWIRE_DECL bool BearerToken::Ready(Executor& executor, detail::TokenWaiter& waiter) const {
   detail::Ref<detail::Job> job;
   std::unique_lock lock(state_->mutex);
@@ -132,8 +149,8 @@ INFERWIRE_DECL bool BearerToken::Ready(Executor& executor, detail::TokenWaiter& 
   }
   if (!valid) state_->waiting.emplace(&waiter, &waiter);
   if ((!valid || now >= state_->refresh) && !std::exchange(state_->fetching, true)) {
-    job = state_->job = detail::MakeRef<detail::Job>(
-        executor, [state = state_](const absl::Status& taken) { state->FetchNow(taken); });
+    job = state_->job =
+        detail::MakeRef<detail::Job>(executor, [state = state_](const absl::Status& taken) { state->FetchNow(taken); });
   }
   lock.unlock();
   if (job) detail::Hand(executor, job);

@@ -47,8 +47,8 @@ INFERWIRE_DECL absl::StatusOr<Client> Client::Create(ClientOptions options) {
   absl::StatusOr<Credentials::Built> built = options.credentials.Build();
   if (!built.ok()) return detail::WithoutTrace(built.status());
   // What every call carries over plaintext is not for a proxy to read.
-  const bool shows = !options.credentials.secure() &&
-                     (options.token.has_value() || wire::Has(options.metadata, wire::kAuthorization));
+  const bool shows =
+      !options.credentials.secure() && (options.token.has_value() || wire::Has(options.metadata, wire::kAuthorization));
   if (shows) options.connection.use_proxy = false;
   channel::Connector connector(*built, options.pool, options.connection,
                                static_cast<int>(options.max_receive_message_bytes),

@@ -26,11 +26,11 @@ inline namespace v0 {
 INFERWIRE_DECL absl::StatusOr<Credentials::Built> Credentials::Build() const {
   if (!tls_.has_value()) return Built{grpc::InsecureChannelCredentials(), "insecure"};
   if (tls_->certificate_chain_file.empty() != tls_->private_key_file.empty()) {
-    return detail::InvalidArgumentError(
-        tls_->private_key_file.empty() ? detail::Cat("TLS: certificate_chain_file '", tls_->certificate_chain_file,
-                                                     "' was given without its private_key_file")
-                                       : detail::Cat("TLS: private_key_file '", tls_->private_key_file,
-                                                     "' was given without its certificate_chain_file"));
+    return detail::InvalidArgumentError(tls_->private_key_file.empty()
+                                            ? detail::Cat("TLS: certificate_chain_file '", tls_->certificate_chain_file,
+                                                          "' was given without its private_key_file")
+                                            : detail::Cat("TLS: private_key_file '", tls_->private_key_file,
+                                                          "' was given without its certificate_chain_file"));
   }
   if (tls_->reload_interval < absl::Seconds(1)) {
     return detail::InvalidArgumentError(detail::Cat("TLS: reload_interval is ",
@@ -42,8 +42,8 @@ INFERWIRE_DECL absl::StatusOr<Credentials::Built> Credentials::Build() const {
   detail::Certificates certificates(paths);
   if (absl::Status read = certificates.ReadRoots(); !read.ok()) return read;
   if (absl::Status read = certificates.ReadIdentity(); !read.ok()) return read;
-  std::string identity = detail::Cat("tls ", absl::FormatDuration(tls_->reload_interval), " ",
-                                     tls_->server_name.size(), " ", tls_->server_name, certificates.Digest());
+  std::string identity = detail::Cat("tls ", absl::FormatDuration(tls_->reload_interval), " ", tls_->server_name.size(),
+                                     " ", tls_->server_name, certificates.Digest());
   // What others use is known to be usable.
   absl::Status usable;
   auto source = detail::SharedByKey<detail::CertificateSource>::Instance().Get(

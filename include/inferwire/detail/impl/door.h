@@ -114,9 +114,8 @@ class SinkCall final : public UnaryCall, public UnaryHandle {
 
   ReplySink* sink_ = nullptr;
 };
-inline constexpr std::size_t SinkCall::kSize =
-    (sizeof(SinkCall) + __STDCPP_DEFAULT_NEW_ALIGNMENT__ - 1) / __STDCPP_DEFAULT_NEW_ALIGNMENT__ *
-    __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+inline constexpr std::size_t SinkCall::kSize = (sizeof(SinkCall) + __STDCPP_DEFAULT_NEW_ALIGNMENT__ - 1) /
+                                               __STDCPP_DEFAULT_NEW_ALIGNMENT__ * __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
 /// A request as the engine takes it; an error of its encoding is left behind.
 inline Call::Spec SpecOf(const Engine& engine, CallRequest&& request, CallOptions&& options, absl::Duration timeout) {
@@ -169,9 +168,9 @@ INFERWIRE_DECL detail::Ref<StreamHandle> StartStream(const std::shared_ptr<Engin
   const ClientOptions& client = engine->options();
   StreamCall::Terms terms{form, options.idle_timeout.value_or(client.idle_timeout),
                           options.first_message_timeout.value_or(client.first_message_timeout), std::move(resume)};
-  auto call = detail::MakeRef<StreamCall>(engine, engine->AsyncLoop(),
-                                          SpecOf(*engine, std::move(request), std::move(options), client.stream_timeout),
-                                          std::move(terms));
+  auto call = detail::MakeRef<StreamCall>(
+      engine, engine->AsyncLoop(), SpecOf(*engine, std::move(request), std::move(options), client.stream_timeout),
+      std::move(terms));
   call->Start(std::move(ready));
   return call;
 }

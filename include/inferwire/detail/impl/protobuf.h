@@ -39,8 +39,8 @@ INFERWIRE_DECL absl::StatusOr<Payload> EncodeMessage(const google::protobuf::Mes
   }
   const std::size_t size = message.ByteSizeLong();
   if (size > static_cast<std::size_t>((std::numeric_limits<std::int32_t>::max)())) {
-    return detail::InvalidArgumentError(detail::Cat(std::string(message.GetTypeName()), " takes ", size,
-                                                    " bytes; protobuf allows at most 2147483647"));
+    return detail::InvalidArgumentError(
+        detail::Cat(std::string(message.GetTypeName()), " takes ", size, " bytes; protobuf allows at most 2147483647"));
   }
   grpc::Slice slice(size);
   // The slice is new and nobody else's: writing into it is what gRPC's own protobuf writer does.

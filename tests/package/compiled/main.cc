@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Calls where nobody listens, in every form; the calls to it of another file use the same library.
+#include <inferwire/client.h>
+
+#include <iostream>
+
+#include "inferwire/inference.grpc.pb.h"
+
+using Inference = inference::Inference::Stub;
+
+absl::StatusCode Ask(const inferwire::Client& client);
+
+int main() {
+  auto client = inferwire::Client::Create({.targets = {"127.0.0.1:1"},
+                                           .credentials = inferwire::Insecure(),
+                                           .timeout = absl::Seconds(5),
+                                           .retry = {.max_attempts = 2}});
+  if (!client.ok()) {
+    std::cerr << client.status() << "\n";
+    return 1;
+  }
+  const inference::Request request;
+  inferwire::CallInfo info;
+  const absl::Status call = client->Call<&Inference::RunInference>(request, {.info = &info}).status();
+  auto stream = client->Stream<&Inference::StreamInference>(request);
+  while (stream.Read()) {
+  }
+  const auto expect = [](const char* what, bool holds) {
+    if (!holds) std::cerr << "expected " << what << "\n";
+    return holds;
+  };
+  const bool fine = expect("a call that is UNAVAILABLE", absl::IsUnavailable(call)) &
+                    expect("two attempts", info.attempts.size() == 2) &
+                    expect("the story of the call", inferwire::InfoOf(call).attempts.size() == 2) &
+                    expect("a stream that is UNAVAILABLE", absl::IsUnavailable(stream.status())) &
+                    expect("a future that is UNAVAILABLE", Ask(*client) == absl::StatusCode::kUnavailable) &
+                    expect("counters", client->Stats().calls == 3);
+  return fine ? 0 : 1;
+}
