@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks the headers as text: macros begin with INFERWIRE_, nobody's min and max are met, and includes point to rooms below.
 
-usage: check.py INCLUDE_DIR
+usage: check.py INCLUDE_DIR DOCS_DIR
 """
 import pathlib
 import re
@@ -15,6 +15,9 @@ FOOT = re.compile(r'#if !defined\(INFERWIRE_SEPARATE_COMPILATION\)\n(?:#include 
 # What a call needs to be compiled, in the compiled form, has nothing to do with the machinery, but for its door.
 DOORS = ["client.h", "inference.h", "response_stream.h", "request_stream.h", "session.h", "task.h", "future.h", "start.h"]
 MACHINERY = re.compile(r"engine/(?!door\.h|gate\.h)|channel/|policy/|detail/impl/|detail/(?:keeper|certificates|connectivity)\.h")
+
+# Not for users, whatever docs/headers.md says; the rest must be there.
+PRIVATE = re.compile(r"(?:detail|engine|channel|policy|wire)/|contract/open_inference_|testing/relay|batch(?:_queue|_rows)?\.h|known_models|model_check")
 
 # From the ground up. A header may include those of lower floors and of its own room (folder).
 FLOORS = [
@@ -56,7 +59,7 @@ def floor_of(path):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
     root = pathlib.Path(sys.argv[1]) / "inferwire"
     wrong = []
@@ -97,6 +100,11 @@ def main():
                     ways[included] = f"{ways[at]} > {included}"
                     next_.append(included)
         wrong += [f"{ways[reached]}: a door that pulls in machinery" for reached in sorted(ways) if MACHINERY.match(reached)]
+    listed = dict(re.findall(r"^\| `([^`]+)` \|.*\]\(([^)]+)\) \|$", pathlib.Path(sys.argv[2], "headers.md").read_text(), re.M))
+    public = {path for path in includes if not PRIVATE.match(path)}
+    wrong += [f"{path}: docs/headers.md does not name it" for path in sorted(public - listed.keys())]
+    wrong += [f"{path}: docs/headers.md names it, but it is private, or not there" for path in sorted(listed.keys() - public)]
+    wrong += [f"docs/headers.md: {page} is not there" for page in sorted(set(listed.values())) if not pathlib.Path(sys.argv[2], page).is_file()]
     print("\n".join(wrong) or f"{len(headers)} headers are in order")
     sys.exit(1 if wrong else 0)
 
