@@ -100,6 +100,36 @@ TEST_CASE("a waiting turn is woken by another thread and by an earlier timer", "
   End(loop);
 }
 
+TEST_CASE("who turns a loop beside its thread and leaves takes no wake-up along", "[engine]") {
+  struct Firing final : engine::TimerOwner {
+    explicit Firing(std::atomic<bool>& fired) : fired_(fired) {}
+    void OnTimer(engine::Timer&) override { fired_ = true; }
+    engine::Timer timer{*this};
+    std::atomic<bool>& fired_;
+  };
+  Loop loop;
+  std::thread as_a_rule([&] {
+    while (loop.Turn()) {
+    }
+  });
+  for (int i = 0; i < 60; ++i) {
+    // It leaves with whatever comes out first, be that meant for it or not.
+    const auto visits = std::make_shared<inferwire::detail::Visits>();
+    int looks = 0;
+    std::thread assistant([&] { loop.Assist(*visits, milliseconds(60), [&] { return looks++ == 0; }); });
+    std::this_thread::sleep_for(milliseconds(2));  // both wait, as a rule
+    std::atomic<bool> fired{false};
+    const auto owner = inferwire::detail::MakeRef<Firing>(fired);
+    const auto armed = Now();
+    loop.Arm(owner->timer, armed + milliseconds(20));
+    assistant.join();
+    while (!fired && Now() < armed + std::chrono::seconds(5)) std::this_thread::sleep_for(milliseconds(1));
+    REQUIRE(fired);
+  }
+  loop.Shutdown();
+  as_a_rule.join();
+}
+
 TEST_CASE("a tag's operation is run when it comes out", "[engine]") {
   Loop loop;
   struct Counting final : engine::Tag {

@@ -261,7 +261,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   /// Returns when `done`, on a thread that serves gRPC: which serves on, since nobody else may.
   template <class Done>
   void ServeUntil(Done done) {
-    while (!done()) loop_.Turn(engine::Now() + std::chrono::milliseconds(1));
+    loop_.Assist(std::chrono::milliseconds(1), [&] { return !done(); });
   }
   /// A function of the user's has failed: that is the call's end. Under the lock.
   void Fault(const absl::Status& status) const {

@@ -90,6 +90,8 @@ class Timer {
 /// runtime's threads turn theirs. Everything may be called from any thread, Turn from several at a time.
 class Loop {
  public:
+  using Span = std::chrono::nanoseconds;
+
   Loop() : Loop(std::make_shared<detail::Visits>()) {}
   explicit Loop(std::shared_ptr<detail::Visits> visits) : visits_(std::move(visits)) {
     detail::Keeper::Instance().Watch(visits_);
@@ -157,6 +159,19 @@ class Loop {
     return next;
   }
 
+  /// Turns it beside whoever does so as a rule, while `needed`, which is asked each time that `look` has passed.
+  template <class Needed>
+  void Assist(detail::Visits& visits, Span look, Needed needed) {
+    while (needed() && Step(Now() + look, visits) != grpc::CompletionQueue::SHUTDOWN) {
+    }
+    // What was to wake whoever sleeps there, since a timer is due sooner than it was known, may have come out here.
+    Wake();
+  }
+  template <class Needed>
+  void Assist(Span look, Needed needed) {
+    Assist(*visits_, look, needed);
+  }
+
   /// No operation may be started hereafter. Turn on until it returns false, then destroy.
   void Shutdown() {
     {
@@ -167,7 +182,6 @@ class Loop {
   }
 
  private:
-  using Span = std::chrono::nanoseconds;
   // What a sweep takes at most in ordinary times, so that deadlines are kept within 10 ms whatever the load.
   static constexpr std::chrono::milliseconds kSweep{3};
   // How late a timer may fire before the loop counts as held up: gRPC counts in milliseconds, and rounds up.

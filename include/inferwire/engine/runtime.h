@@ -92,8 +92,7 @@ class Runtime {
       if (const std::shared_ptr<Loop> loop = loop_->lock()) {
         const auto own = std::make_shared<Visits>(loop_, depth_ + 1);
         detail::Keeper::Instance().Watch(own);
-        while (count() == held && loop->Step(Now() + kLook, *own) != grpc::CompletionQueue::SHUTDOWN) {
-        }
+        loop->Assist(*own, kLook, [&] { return count() == held; });
       }
       helped_ = false;
     }
