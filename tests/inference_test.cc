@@ -31,6 +31,21 @@ InferenceClient<C> Speak(const std::string& target) {
 }
 }  // namespace
 
+TEST_CASE("a server's client is waited for, counted, moved and shut down as any client", "[inference]") {
+  const auto server = StartServer();
+  const auto client = Speak<Simple>(server->target());
+  CHECK(client.WaitUntilReady(absl::Seconds(10)).ok());
+  CHECK(client.Stats().targets.size() == 1);
+  CHECK(client.SetTargets({}).code() == absl::StatusCode::kInvalidArgument);
+  CHECK(client.SetTargets({"127.0.0.1:1", server->target()}).ok());
+  CHECK(client.Stats().targets.size() == 2);
+  client.Shutdown();
+  const std::array<float, 64> pixels{};
+  const absl::Status late =
+      client.GetModel("digits").Infer({{"image", std::span<const float>(pixels), {1, 64}}}).status();
+  CHECK(late.code() == absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_CASE("the same call works on both contracts: only the type differs", "[inference]") {
   const auto server = StartServer();
   const std::array<float, 64> pixels{};

@@ -7,11 +7,13 @@
 #include <absl/base/attributes.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
+#include <absl/time/time.h>
 
 #include <concepts>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "inferwire/client.h"
 #include "inferwire/contract/contract.h"
@@ -20,6 +22,7 @@
 #include "inferwire/model.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/sequence.h"
+#include "inferwire/stats.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -94,6 +97,17 @@ class InferenceClient {
     if (!server.ok()) return server.status();
     return detail::InvokeUser("the contract's CheckServer", [&] { return C::CheckServer(*server); });
   }
+
+  // As the Client's that it holds.
+
+  /// Blocks until every target is connected.
+  absl::Status WaitUntilReady(absl::Duration timeout) const { return client_.WaitUntilReady(timeout); }
+  /// From now on calls go to these targets.
+  absl::Status SetTargets(const std::vector<std::string>& targets) const { return client_.SetTargets(targets); }
+  /// What was done so far, and how the targets are.
+  ClientStats Stats() const { return client_.Stats(); }
+  /// Ends all calls in flight, and refuses later ones.
+  void Shutdown() const { client_.Shutdown(); }
 
   const Client& client() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return client_; }
 

@@ -42,7 +42,7 @@ FLOORS = [
     ["model.h"],
     ["batcher.h", "sequence.h"],
     ["inference.h"],
-    ["admin.h", "typed_model.h"],
+    ["admin.h", "contract/open_inference.h", "contract/simple.h", "typed_model.h"],
     ["inferwire.h", "testing/"],
     [IMPL],
     ["src.h"],
@@ -52,9 +52,10 @@ FLOORS = [
 def floor_of(path):
     if path.startswith(IMPL):
         return len(FLOORS) - 2
-    for floor, rooms in enumerate(FLOORS):
-        if any(path == room or (room.endswith("/") and path.startswith(room)) for room in rooms):
-            return floor
+    for named in (lambda room: path == room, lambda room: room.endswith("/") and path.startswith(room)):
+        for floor, rooms in enumerate(FLOORS):
+            if any(named(room) for room in rooms):
+                return floor
     return None
 
 

@@ -23,6 +23,7 @@
 #include "inferwire/contract/open_inference_typed.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
+#include "inferwire/inference.h"  // IWYU pragma: export
 #include "inferwire/model_metadata.h"
 #include "inferwire/tensor.h"
 #include "inferwire/wire/message.h"

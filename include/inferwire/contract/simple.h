@@ -17,6 +17,7 @@
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/inference.grpc.pb.h"
+#include "inferwire/inference.h"  // IWYU pragma: export
 
 namespace inferwire {
 inline namespace v0 {
