@@ -128,7 +128,7 @@ TEST_CASE("whatever is wrong between the two ends a call with a status that says
        false,
        true,
        {.root_certificates_file = Certificate("ca.pem")},
-       "TlsOptions::server_name says which one is meant"},
+       "TlsOptions::server_name says whom to expect"},
       {"no certificate of the client's where one is asked for",
        "server",
        true,

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "inferwire/detail/form.h"
+#include "inferwire/detail/ref.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -21,7 +22,13 @@ class Executor;
 namespace detail {
 
 class Secret;
-class TokenWaiter;
+
+/// A call that waits for a token.
+class TokenWaiter : public virtual RefCounted {
+ public:
+  /// There is one, or why there is none.
+  virtual void OnToken(absl::Status status) = 0;
+};
 
 }  // namespace detail
 
@@ -55,8 +62,6 @@ class BearerToken {
   }
   bool allows_plaintext() const { return plaintext_; }
 
-  /// OK, or INVALID_ARGUMENT where it does not change and can never be sent. Client::Create and calls look at it.
-  absl::Status Check() const;
 
   /// Whether there is a valid value, for Latest to give; else `waiter`, which is kept, is told once there is one, or
   /// none can be had. That may be before this returns, if `executor` does what it is given at once.

@@ -7,14 +7,12 @@
 #include <absl/functional/any_invocable.h>
 #include <absl/status/status.h>
 
-#include <algorithm>
 #include <atomic>
 #include <concepts>
 #include <condition_variable>
 #include <coroutine>
 #include <cstddef>
 #include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string_view>
@@ -22,12 +20,9 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/invoke_user.h"
+#include "inferwire/detail/form.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
-#include "inferwire/detail/text.h"
-#include "inferwire/detail/thread.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -56,84 +51,17 @@ class InlineExecutor final : public Executor {
 /// none of them, work runs where it is handed over.
 class ThreadPool final : public Executor {
  public:
-  explicit ThreadPool(std::size_t threads) : queue_(std::make_shared<Queue>()) {
-    for (std::size_t i = 0; i < (std::max<std::size_t>)(threads, 1); ++i) {
-      std::thread thread = detail::NewThread([queue = queue_] { queue->Serve(); });
-      if (thread.joinable()) threads_.push_back(std::move(thread));
-    }
-  }
-  ~ThreadPool() override {
-    if (origin_.foreign()) {
-      new std::vector<std::thread>(std::move(threads_));  // they cannot be joined
-      return;
-    }
-    queue_->Close();
-    for (std::thread& thread : threads_) {
-      // Work may hold the last reference to its pool; its thread then ends by itself.
-      if (thread.get_id() == std::this_thread::get_id()) {
-        thread.detach();
-      } else {
-        thread.join();
-      }
-    }
-  }
+  explicit ThreadPool(std::size_t threads);
+  ~ThreadPool() override;
 
-  void Run(absl::AnyInvocable<void()> work) override {
-    if (origin_.foreign() || threads_.empty()) return work();
-    queue_->Push(std::move(work));
-  }
+  void Run(absl::AnyInvocable<void()> work) override;
 
   /// The pool of all clients that were given none: two threads, or as many as there are processors. It starts with the
   /// first continuation and ends with the last client.
-  static std::shared_ptr<Executor> Shared() {
-    struct Slot {
-      std::mutex mutex;
-      std::weak_ptr<Executor> pool;
-    };
-    Slot& slot = detail::OfThisProcess<Slot>();
-    std::lock_guard lock(slot.mutex);
-    std::shared_ptr<Executor> pool = slot.pool.lock();
-    if (pool == nullptr)
-      slot.pool = pool = std::make_shared<ThreadPool>((std::max)(2U, std::thread::hardware_concurrency()));
-    return pool;
-  }
+  static std::shared_ptr<Executor> Shared();
 
  private:
-  class Queue {
-   public:
-    void Push(absl::AnyInvocable<void()> work) {
-      // Under the lock: once it is open, the work may run, and end the pool.
-      std::lock_guard lock(mutex_);
-      work_.push_back(std::move(work));
-      ready_.notify_one();
-    }
-    void Close() {
-      {
-        std::lock_guard lock(mutex_);
-        closed_ = true;
-      }
-      ready_.notify_all();
-    }
-    void Serve() {
-      std::unique_lock lock(mutex_);
-      while (true) {
-        ready_.wait(lock, [this] { return closed_ || !work_.empty(); });
-        if (work_.empty()) return;
-        absl::AnyInvocable<void()> work = std::move(work_.front());
-        work_.pop_front();
-        lock.unlock();
-        detail::InvokeUser("work", work).IgnoreError();
-        work = nullptr;  // what it holds ends outside the lock
-        lock.lock();
-      }
-    }
-
-   private:
-    std::mutex mutex_;
-    std::condition_variable ready_;
-    std::deque<absl::AnyInvocable<void()>> work_;
-    bool closed_ = false;
-  };
+  class Queue;
 
   const detail::OfOneProcess origin_;
   std::shared_ptr<Queue> queue_;
@@ -172,13 +100,7 @@ inline ThreadRole& CurrentThread() {
 
 /// FAILED_PRECONDITION where `function` would wait on this thread for what gRPC brings, and this thread is one that
 /// brings it.
-inline absl::Status MayBlock(std::string_view function, const ThreadRole& thread = CurrentThread()) {
-  if (!thread.serves_grpc) return absl::OkStatus();
-  return detail::FailedPreconditionError(Cat(
-      function,
-      " would wait for its own thread, which serves gRPC: co_await instead, use Then, or give the client an executor "
-      "whose work may block"));
-}
+INFERWIRE_DECL absl::Status MayBlock(std::string_view function, const ThreadRole& thread = CurrentThread());
 
 /// Work that an executor was given. It is done once, by the executor or by who claims it before that: one who waits for
 /// it on a thread that the executor may be waiting for.
@@ -190,71 +112,23 @@ class Job final : public RefCounted {
   Job(const Executor& executor, Work work) : executor_(executor), work_(std::move(work)) {}
 
   /// Does it here unless that was begun; whether it did.
-  bool Claim() {
-    if (claimed_.exchange(true, std::memory_order_acq_rel)) return false;
-    Do(absl::OkStatus());
-    return true;
-  }
+  bool Claim();
   /// As the executor does. An executor that runs its work where it is handed over would go ever deeper where work hands
   /// over work: beyond some depth it waits for the stack to unwind.
-  void RunByExecutor() {
-    if (ThreadRole& thread = CurrentThread(); thread.depth >= kDeepest) {
-      thread.deferred->push_back([self = Ref<Job>(this)] { self->Claim(); });
-    } else {
-      Claim();
-    }
-  }
+  void RunByExecutor();
   /// What the executor had of it is gone. While it is being handed over that may be since the executor throws, which
   /// tells more.
-  void Lose() {
-    lost_ = true;
-    if (!handing_) Refuse(Lost());
-  }
+  void Lose();
   /// The executor has it, or has thrown.
-  void Handed(const absl::Status& taken) {
-    handing_ = false;
-    if (!taken.ok()) {
-      Refuse(taken);
-    } else if (lost_) {
-      Refuse(Lost());
-    }
-  }
+  void Handed(const absl::Status& taken);
   /// The executor does not do it. Who says so may hold locks, hence another thread.
-  void Refuse(const absl::Status& why) {
-    if (claimed_.exchange(true, std::memory_order_acq_rel)) return;
-    const absl::Status handed = InvokeUser("ThreadPool::Run", [&] {
-      std::shared_ptr<Executor> pool = ThreadPool::Shared();
-      Executor& executor = *pool;
-      executor.Run([self = Ref<Job>(this), why, pool = std::move(pool)] { self->Do(why); });
-    });
-    if (!handed.ok()) Do(why);
-  }
+  void Refuse(const absl::Status& why);
 
  private:
   static constexpr int kDeepest = 32;
 
-  static absl::Status Lost() { return detail::InternalError("the executor lost work that it was given"); }
-  void Do(absl::Status taken) {
-    const Ref<Job> self(this);
-    ThreadRole& thread = CurrentThread();
-    const ThreadRole::Work here{&executor_, thread.work};
-    ThreadRole::Deferred deferred;
-    const bool outermost = thread.deferred == nullptr;
-    if (outermost) thread.deferred = &deferred;
-    thread.work = &here;
-    ++thread.depth;
-    // What is the user's is guarded where its end can be told; a coroutine of another library may throw all the same.
-    InvokeUser("work", [&] { std::exchange(work_, nullptr)(std::move(taken)); }).IgnoreError();
-    --thread.depth;
-    thread.work = here.outer;
-    if (!outermost) return;
-    while (!deferred.empty()) {
-      absl::AnyInvocable<void()> next = std::move(deferred.front());
-      deferred.pop_front();
-      next();
-    }
-    thread.deferred = nullptr;
-  }
+  static absl::Status Lost();
+  void Do(absl::Status taken);
 
   const Executor& executor_;  // only compared
   Work work_;
@@ -264,22 +138,7 @@ class Job final : public RefCounted {
 };
 
 /// Has `executor` do the job.
-inline void Hand(Executor& executor, const Ref<Job>& job) {
-  // What the executor has: gone without having been called, it was lost.
-  struct Ticket {
-    Ref<Job> job;
-    explicit Ticket(Ref<Job> given) : job(std::move(given)) {}
-    Ticket(Ticket&&) noexcept = default;
-    Ticket& operator=(Ticket&&) = delete;
-    ~Ticket() {
-      if (job) job->Lose();
-    }
-    void operator()() {
-      if (const Ref<Job> given = std::exchange(job, {})) given->RunByExecutor();
-    }
-  };
-  job->Handed(InvokeUser("Executor::Run", [&] { executor.Run(Ticket(job)); }));
-}
+INFERWIRE_DECL void Hand(Executor& executor, const Ref<Job>& job);
 /// Has `executor` do `work`, a function of absl::Status: OK, or why the executor has not taken it.
 template <class Work>
 void RunOn(Executor& executor, Work work) {
@@ -308,19 +167,7 @@ class SyncWaiter final : public Executor, public std::enable_shared_from_this<Sy
     ended_ = true;
     changed_.notify_one();
   }
-  void Wait() {
-    std::unique_lock lock(mutex_);
-    while (true) {
-      changed_.wait(lock, [this] { return ended_ || !work_.empty(); });
-      if (ended_) return;
-      absl::AnyInvocable<void()> work = std::move(work_.front());
-      work_.pop_front();
-      lock.unlock();
-      work();
-      work = nullptr;  // what it holds ends without the lock
-      lock.lock();
-    }
-  }
+  void Wait();
 
  private:
   const ThreadRole thread_;
@@ -346,33 +193,14 @@ SyncWaiter* WaiterOf(std::coroutine_handle<Promise> coroutine) {
 class UserCodeWait {
  public:
   /// For what runs on `thread`: false, and nothing is to be waited for, where that waits for us.
-  explicit UserCodeWait(std::thread::id thread) {
-    Waits& waits = All();
-    std::lock_guard lock(waits.mutex);
-    const std::thread::id me = std::this_thread::get_id();
-    for (auto at = thread; may_ && at != std::thread::id();) {
-      may_ = at != me;
-      const auto next = waits.on.find(at);
-      at = next != waits.on.end() ? next->second : std::thread::id();
-    }
-    if (may_) waits.on.emplace(me, thread);
-  }
+  explicit UserCodeWait(std::thread::id thread);
   UserCodeWait(const UserCodeWait&) = delete;
   UserCodeWait& operator=(const UserCodeWait&) = delete;
-  ~UserCodeWait() {
-    if (!may_) return;
-    Waits& waits = All();
-    std::lock_guard lock(waits.mutex);
-    waits.on.erase(std::this_thread::get_id());
-  }
+  ~UserCodeWait();
   bool may() const { return may_; }
 
  private:
-  struct Waits {
-    std::mutex mutex;
-    std::map<std::thread::id, std::thread::id> on;
-  };
-  static Waits& All() { return OfThisProcess<Waits>(); }
+  struct Waits;
   bool may_ = true;
 };
 
@@ -380,5 +208,9 @@ class UserCodeWait {
 
 }  // namespace v0
 }  // namespace inferwire
+
+#if !defined(INFERWIRE_SEPARATE_COMPILATION)
+#include "inferwire/detail/impl/executor.h"  // IWYU pragma: keep
+#endif
 
 #endif  // INFERWIRE_EXECUTOR_H_

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "inferwire/detail/error.h"
+#include "inferwire/detail/form.h"
 #include "inferwire/detail/invoke_user.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/ref.h"
@@ -81,49 +82,13 @@ class FutureSource : public virtual RefCounted {
   virtual void AbandonStep(Sources& next) = 0;
 };
 
-/// Goes to a source and to all that `step` adds to the list that it is given.
-template <class Step>
-void ForAll(Ref<FutureSource> source, Step step) {
-  FutureSource::Sources next;
-  if (source) next.push_back(std::move(source));
-  while (!next.empty()) {
-    const Ref<FutureSource> at = std::move(next.back());
-    next.pop_back();
-    step(*at, next);
-  }
-}
 /// The future of it is gone.
-inline void Abandon(Ref<FutureSource> source) {
-  ForAll(std::move(source), [](FutureSource& at, FutureSource::Sources& next) { at.AbandonStep(next); });
-}
+INFERWIRE_DECL void Abandon(Ref<FutureSource> source);
 /// All that a source waits for.
-inline void CancelAll(Ref<FutureSource> source) {
-  ForAll(std::move(source), [](FutureSource& at, FutureSource::Sources& next) { at.CancelStep(next); });
-}
-inline bool Needs(FutureSource& source, const ThreadRole& thread) {
-  bool needs = false;
-  ForAll(Ref<FutureSource>(&source), [&](FutureSource& at, FutureSource::Sources& next) {
-    needs = needs || at.Needs(thread);
-    if (!needs) at.WaitsFor(next);
-  });
-  return needs;
-}
-inline bool Lends(FutureSource& source) {
-  bool lends = false;
-  ForAll(Ref<FutureSource>(&source), [&](FutureSource& at, FutureSource::Sources& next) {
-    const std::optional<bool> known = at.Lends();
-    lends = lends || known.value_or(false);
-    if (!lends && !known.has_value()) at.WaitsFor(next);
-  });
-  return lends;
-}
-inline void Help(FutureSource& source) {
-  if (CurrentThread().work == nullptr) return;
-  ForAll(Ref<FutureSource>(&source), [](FutureSource& at, FutureSource::Sources& next) {
-    at.Help();
-    at.WaitsFor(next);
-  });
-}
+INFERWIRE_DECL void CancelAll(Ref<FutureSource> source);
+INFERWIRE_DECL bool Needs(FutureSource& source, const ThreadRole& thread);
+INFERWIRE_DECL bool Lends(FutureSource& source);
+INFERWIRE_DECL void Help(FutureSource& source);
 
 template <class T>
 class FutureState;
@@ -852,5 +817,9 @@ Future<std::pair<std::size_t, absl::StatusOr<T>>> WhenAny(std::vector<Future<T>>
 
 }  // namespace v0
 }  // namespace inferwire
+
+#if !defined(INFERWIRE_SEPARATE_COMPILATION)
+#include "inferwire/detail/impl/future.h"  // IWYU pragma: keep
+#endif
 
 #endif  // INFERWIRE_FUTURE_H_

@@ -13,6 +13,8 @@
 #include "inferwire/detail/impl/client.h"
 #include "inferwire/detail/impl/credentials.h"
 #include "inferwire/detail/impl/door.h"
+#include "inferwire/detail/impl/executor.h"
+#include "inferwire/detail/impl/future.h"
 #include "inferwire/detail/impl/printable.h"
 #include "inferwire/detail/impl/protobuf.h"
 #include "inferwire/detail/impl/status.h"

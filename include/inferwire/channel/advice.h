@@ -74,8 +74,6 @@ inline std::string Advice(std::string_view error, std::string_view target, bool 
     out =
         "; the server's certificate is expired, or signed by none of those that are trusted: "
         "TlsOptions::root_certificates_file names others";
-  } else if (says("ostname Verification Check failed") || says("is not in peer certificate")) {
-    out = "; the server's certificate is for another name: TlsOptions::server_name says which one is meant";
   } else if (says("missing selected ALPN")) {
     out = "; the server speaks TLS there, but not HTTP/2: is it the port for gRPC?";
   } else if (says("http1.x server")) {

@@ -31,17 +31,6 @@
 namespace inferwire {
 inline namespace v0 {
 
-namespace detail {
-
-/// A call that waits for a token.
-class TokenWaiter : public virtual RefCounted {
- public:
-  /// There is one, or why there is none.
-  virtual void OnToken(absl::Status status) = 0;
-};
-
-}  // namespace detail
-
 struct BearerToken::State {
   explicit State(Fetch function) : fetch(std::move(function)) {}
 
@@ -122,13 +111,6 @@ INFERWIRE_DECL BearerToken::BearerToken(std::string value) : state_(std::make_sh
 }
 
 INFERWIRE_DECL BearerToken::BearerToken(Fetch fetch) : state_(std::make_shared<State>(std::move(fetch))) {}
-
-INFERWIRE_DECL absl::Status BearerToken::Check() const {
-  std::lock_guard lock(state_->mutex);
-  if (state_->fetch || state_->unusable.ok()) return absl::OkStatus();
-  return detail::InvalidArgumentError(
-      detail::ToAbsl(detail::Cat("token: ", detail::ToStd(state_->unusable.message()))));
-}
 
 INFERWIRE_DECL bool BearerToken::Ready(Executor& executor, detail::TokenWaiter& waiter) const {
   detail::Ref<detail::Job> job;
