@@ -24,7 +24,7 @@ function(inferwire_add_compiled)
   target_compile_definitions(inferwire_compiled PUBLIC INFERWIRE_SEPARATE_COMPILATION)
   # Whatever the program's own: its files call into it.
   set_target_properties(inferwire_compiled PROPERTIES CXX_VISIBILITY_PRESET default VISIBILITY_INLINES_HIDDEN OFF
-    POSITION_INDEPENDENT_CODE ON)
+    POSITION_INDEPENDENT_CODE ON WINDOWS_EXPORT_ALL_SYMBOLS ON)
   add_library(inferwire::compiled INTERFACE IMPORTED GLOBAL)
   target_link_libraries(inferwire::compiled INTERFACE inferwire_compiled)
 endfunction()
