@@ -22,9 +22,13 @@ function(inferwire_add_compiled)
   add_library(inferwire_compiled EXCLUDE_FROM_ALL "${source}")
   target_link_libraries(inferwire_compiled PUBLIC inferwire::inferwire)
   target_compile_definitions(inferwire_compiled PUBLIC INFERWIRE_SEPARATE_COMPILATION)
-  # Whatever the program's own: its files call into it.
-  set_target_properties(inferwire_compiled PROPERTIES CXX_VISIBILITY_PRESET default VISIBILITY_INLINES_HIDDEN OFF
-    POSITION_INDEPENDENT_CODE ON WINDOWS_EXPORT_ALL_SYMBOLS ON)
+  set_target_properties(inferwire_compiled PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  get_target_property(type inferwire_compiled TYPE)
+  if(type STREQUAL SHARED_LIBRARY)
+    # Whatever the program's own visibility is: its files call into this.
+    set_target_properties(inferwire_compiled PROPERTIES CXX_VISIBILITY_PRESET default VISIBILITY_INLINES_HIDDEN OFF
+      WINDOWS_EXPORT_ALL_SYMBOLS ON)
+  endif()
   add_library(inferwire::compiled INTERFACE IMPORTED GLOBAL)
   target_link_libraries(inferwire::compiled INTERFACE inferwire_compiled)
 endfunction()

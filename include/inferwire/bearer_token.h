@@ -62,7 +62,6 @@ class BearerToken {
   }
   bool allows_plaintext() const { return plaintext_; }
 
-
   /// Whether there is a valid value, for Latest to give; else `waiter`, which is kept, is told once there is one, or
   /// none can be had. That may be before this returns, if `executor` does what it is given at once.
   bool Ready(Executor& executor, detail::TokenWaiter& waiter) const;

@@ -70,4 +70,8 @@ INFERWIRE_DECL absl::Status ValidateLimits(const CallOptions& options);
 }  // namespace v0
 }  // namespace inferwire
 
+#if !defined(INFERWIRE_SEPARATE_COMPILATION)
+#include "inferwire/detail/impl/call_options.h"  // IWYU pragma: keep
+#endif
+
 #endif  // INFERWIRE_CALL_OPTIONS_H_

@@ -75,7 +75,8 @@ class FutureCall final : public FutureState<T>, public engine::ReplySink {
 template <class T>
 Future<T> StartFuture(const std::shared_ptr<engine::Engine>& engine, engine::CallRequest&& request,
                       CallOptions&& options, Decoder<T> decode) {
-  static_assert(alignof(FutureCall<T>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+  static_assert(alignof(FutureCall<T>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
+                "inferwire: a response that is aligned to more than `new` aligns cannot be a future's result");
   absl::Status ready = request.request.status();
   FutureCall<T>* state = nullptr;
   const Ref<engine::UnaryHandle> call =

@@ -93,10 +93,8 @@ struct ThreadRole {
     return false;
   }
 };
-inline ThreadRole& CurrentThread() {
-  thread_local ThreadRole role;
-  return role;
-}
+/// One for each thread, whatever shares it: a program, and a library whose symbols it does not see.
+INFERWIRE_DECL ThreadRole& CurrentThread();
 
 /// FAILED_PRECONDITION where `function` would wait on this thread for what gRPC brings, and this thread is one that
 /// brings it.

@@ -10,6 +10,7 @@
 #endif
 
 #include "inferwire/detail/impl/bearer_token.h"
+#include "inferwire/detail/impl/call_options.h"
 #include "inferwire/detail/impl/client.h"
 #include "inferwire/detail/impl/credentials.h"
 #include "inferwire/detail/impl/door.h"

@@ -383,9 +383,9 @@ class Keeper {
     const std::uint64_t due = newest ? heard - socket.heard : 0;
     const std::uint64_t vain = read > due ? read - due : 0;
     const bool acknowledges = vain >= kLittle && sent >= read / 4;
-    // A PING, or the answer to one, opens no window. What calls send as they begin and end tells nothing of windows, and
-    // may be seen later, where whoever is to send it is held. A fast network brings much between two looks, hence one
-    // look alone tells nothing.
+    // A PING, or the answer to one, opens no window. What calls send as they begin and end tells nothing of windows,
+    // and may be seen later, where whoever is to send it is held. A fast network brings much between two looks, hence
+    // one look alone tells nothing.
     constexpr std::uint64_t kPing = 17;
     constexpr int kMostOwed = 8;
     const unsigned begun = flow.traffic_->begun.load(std::memory_order_relaxed);
@@ -424,8 +424,7 @@ class Keeper {
     const std::uint64_t most = 4 * socket.window;
     const bool dearer = price >= kDear / 4 && vainly >= (std::max)(kDearer, most);
     const bool much = socket.vain.looks > 1 && vainly >= (std::max)(kMost, most);
-    const auto understood =
-        static_cast<std::int64_t>((std::max<std::uint64_t>)(now.read - socket.vain.from.read, 1));
+    const auto understood = static_cast<std::int64_t>((std::max<std::uint64_t>)(now.read - socket.vain.from.read, 1));
     const bool began = socket.vain.worked <= 8 * kPatience;
     const bool dearest = socket.vain.looks > 2 && socket.vain.worked >= 4 * kPatience &&
                          socket.vain.worked / understood >= (began ? 6 : 16) * kDear;

@@ -19,6 +19,7 @@ namespace inferwire {
 inline namespace v0 {
 namespace detail {
 
+// A program and a library whose symbols it does not see have one each, which count alike.
 inline constinit std::atomic<std::uint32_t> process_generation{0};
 
 /// Differs between a process and those that it has forked. A load, so that every call may look.

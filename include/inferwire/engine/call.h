@@ -36,6 +36,7 @@
 #include "inferwire/clock.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/invoke_user.h"
+#include "inferwire/detail/keeper.h"
 #include "inferwire/detail/process.h"
 #include "inferwire/detail/secret.h"
 #include "inferwire/detail/text.h"
@@ -261,7 +262,9 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   /// Returns when `done`, on a thread that serves gRPC: which serves on, since nobody else may.
   template <class Done>
   void ServeUntil(Done done) {
-    loop_.Assist(std::chrono::milliseconds(1), [&] { return !done(); });
+    const auto visits = std::make_shared<detail::Visits>();  // the loop's own are those of its thread
+    detail::Keeper::Instance().Watch(visits);
+    loop_.Assist(*visits, std::chrono::milliseconds(1), [&] { return !done(); });
   }
   /// A function of the user's has failed: that is the call's end. Under the lock.
   void Fault(const absl::Status& status) const {

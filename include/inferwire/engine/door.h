@@ -102,7 +102,11 @@ INFERWIRE_DECL TimePoint NowOf(const Engine& engine);
 INFERWIRE_DECL std::shared_ptr<void> KeptAs(Engine& engine, const void* key, std::shared_ptr<void> (*make)());
 /// One of each type.
 template <class T>
-std::shared_ptr<T> Kept(Engine& engine) {
+#if defined(__GNUC__)
+[[gnu::visibility("default")]]  // one, also beside a library whose symbols are hidden
+#endif
+std::shared_ptr<T>
+Kept(Engine& engine) {
   static char key;  // its address
   return std::static_pointer_cast<T>(
       KeptAs(engine, &key, []() -> std::shared_ptr<void> { return std::make_shared<T>(); }));

@@ -167,10 +167,6 @@ class Loop {
     // What was to wake whoever sleeps there, since a timer is due sooner than it was known, may have come out here.
     Wake();
   }
-  template <class Needed>
-  void Assist(Span look, Needed needed) {
-    Assist(*visits_, look, needed);
-  }
 
   /// No operation may be started hereafter. Turn on until it returns false, then destroy.
   void Shutdown() {

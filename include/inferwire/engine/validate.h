@@ -24,7 +24,6 @@
 #include "inferwire/clock.h"
 #include "inferwire/credentials.h"
 #include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/policy/budget.h"
 #include "inferwire/policy/hedge.h"
@@ -91,21 +90,6 @@ inline absl::Status Validate(const ClientOptions& options) {
     if (absl::Status status = policy::Validate(*options.hedge); !status.ok()) return status;
   }
   return wire::ValidateMetadata(options.metadata);
-}
-
-INFERWIRE_DECL absl::Status ValidateLimits(const CallOptions& options) {
-  const struct {
-    const char* name;
-    const std::optional<Duration>& value;
-  } limits[] = {{"attempt_timeout", options.attempt_timeout},
-                {"idle_timeout", options.idle_timeout},
-                {"first_message_timeout", options.first_message_timeout}};
-  for (const auto& [name, value] : limits) {
-    if (value.has_value() && *value <= absl::ZeroDuration()) {
-      return InvalidArgumentError(Cat(name, " is ", absl::FormatDuration(*value), "; expected a positive duration"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace detail

@@ -4,6 +4,8 @@
 #include <inferwire/client.h>
 
 #include <iostream>
+#include <memory>
+#include <utility>
 
 #include "inferwire/inference.grpc.pb.h"
 
@@ -15,7 +17,8 @@ int main() {
   auto client = inferwire::Client::Create({.targets = {"127.0.0.1:1"},
                                            .credentials = inferwire::Insecure(),
                                            .timeout = absl::Seconds(5),
-                                           .retry = {.max_attempts = 2}});
+                                           .retry = {.max_attempts = 2},
+                                           .executor = std::make_shared<inferwire::InlineExecutor>()});
   if (!client.ok()) {
     std::cerr << client.status() << "\n";
     return 1;
@@ -26,6 +29,13 @@ int main() {
   auto stream = client->Stream<&Inference::StreamInference>(request);
   while (stream.Read()) {
   }
+  // On a thread of the library's, which the program's own code must know for one.
+  absl::Status within;
+  std::move(client->Async<&Inference::RunInference>(request).Then([&](absl::StatusOr<inference::Response>) {
+    within = client->Async<&Inference::RunInference>(request).Get().status();
+  }))
+      .Get()
+      .IgnoreError();
   const auto expect = [](const char* what, bool holds) {
     if (!holds) std::cerr << "expected " << what << "\n";
     return holds;
@@ -35,6 +45,7 @@ int main() {
                     expect("the story of the call", inferwire::InfoOf(call).attempts.size() == 2) &
                     expect("a stream that is UNAVAILABLE", absl::IsUnavailable(stream.status())) &
                     expect("a future that is UNAVAILABLE", Ask(*client) == absl::StatusCode::kUnavailable) &
-                    expect("counters", client->Stats().calls == 3);
+                    expect("a wait that is refused", within.code() == absl::StatusCode::kFailedPrecondition) &
+                    expect("counters", client->Stats().calls == 5);
   return fine ? 0 : 1;
 }

@@ -114,6 +114,7 @@ class SinkCall final : public UnaryCall, public UnaryHandle {
 
   ReplySink* sink_ = nullptr;
 };
+static_assert(alignof(SinkCall) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
 inline constexpr std::size_t SinkCall::kSize = (sizeof(SinkCall) + __STDCPP_DEFAULT_NEW_ALIGNMENT__ - 1) /
                                                __STDCPP_DEFAULT_NEW_ALIGNMENT__ * __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
@@ -145,6 +146,8 @@ INFERWIRE_DECL detail::Ref<Carrier> ShareStream(const std::shared_ptr<Engine>& e
 INFERWIRE_DECL absl::Status CallAndWait(const std::shared_ptr<Engine>& engine, CallRequest&& request,
                                         CallOptions&& options, Decode decode) {
   absl::Status ready = request.request.status();
+  // Whose answer comes by another thread, which may be decoding it when the call is cancelled and the caller's gone.
+  if (request.carrier) ready = detail::InternalError("what travels on a shared stream cannot be waited for in place");
   const CallerLoop loop;
   auto call = detail::MakeRef<BlockingCall>(
       engine, *loop, SpecOf(*engine, std::move(request), std::move(options), engine->options().timeout), decode);

@@ -110,6 +110,11 @@ INFERWIRE_DECL std::shared_ptr<Executor> ThreadPool::Shared() {
 
 namespace detail {
 
+INFERWIRE_DECL ThreadRole& CurrentThread() {
+  thread_local ThreadRole role;
+  return role;
+}
+
 INFERWIRE_DECL absl::Status MayBlock(std::string_view function, const ThreadRole& thread) {
   if (!thread.serves_grpc) return absl::OkStatus();
   return detail::FailedPreconditionError(Cat(
