@@ -30,17 +30,23 @@ inline namespace v0 {
 
 namespace wire {
 
+// A string in older versions, a view in newer ones.
+INFERWIRE_DECL std::string NameOf(const google::protobuf::MessageLite& message) {
+  std::string name{message.GetTypeName()};
+  return name;
+}
+
 INFERWIRE_DECL absl::StatusOr<Payload> EncodeMessage(const google::protobuf::MessageLite& message,
                                                      const google::protobuf::Descriptor* type,
                                                      std::atomic<const TextFields*>& text) {
   if (!message.IsInitialized()) {
-    return detail::InvalidArgumentError(detail::Cat(std::string(message.GetTypeName()), " lacks the required fields ",
-                                                    message.InitializationErrorString()));
+    return detail::InvalidArgumentError(
+        detail::Cat(NameOf(message), " lacks the required fields ", message.InitializationErrorString()));
   }
   const std::size_t size = message.ByteSizeLong();
   if (size > static_cast<std::size_t>((std::numeric_limits<std::int32_t>::max)())) {
     return detail::InvalidArgumentError(
-        detail::Cat(std::string(message.GetTypeName()), " takes ", size, " bytes; protobuf allows at most 2147483647"));
+        detail::Cat(NameOf(message), " takes ", size, " bytes; protobuf allows at most 2147483647"));
   }
   grpc::Slice slice(size);
   // The slice is new and nobody else's: writing into it is what gRPC's own protobuf writer does.
@@ -50,7 +56,7 @@ INFERWIRE_DECL absl::StatusOr<Payload> EncodeMessage(const google::protobuf::Mes
     if (known == nullptr) text.store(known = &TextFields::Of(*type), std::memory_order_release);
     const std::string fault = known->FirstFault({reinterpret_cast<const char*>(slice.begin()), slice.size()});
     if (!fault.empty()) {
-      return detail::InvalidArgumentError(detail::Cat(std::string(message.GetTypeName()), ": the text of '", fault,
+      return detail::InvalidArgumentError(detail::Cat(NameOf(message), ": the text of '", fault,
                                                       "' is not UTF-8; other bytes travel in fields of type bytes"));
     }
   }
@@ -70,8 +76,7 @@ INFERWIRE_DECL absl::Status DecodeMessage(Reply&& reply, google::protobuf::Messa
     parsed = reader.status().ok() && out.ParseFromZeroCopyStream(&reader);
   }
   if (parsed) return absl::OkStatus();
-  return detail::InternalError(
-      detail::Cat("the reply of ", size, " bytes does not parse as ", std::string(out.GetTypeName())));
+  return detail::InternalError(detail::Cat("the reply of ", size, " bytes does not parse as ", NameOf(out)));
 }
 
 }  // namespace wire
