@@ -168,7 +168,8 @@ TEST_CASE("errors of many times 64 KiB keep their code and text", "[client][trap
   const absl::Status status = client.Call<&Inference::RunInference>(Text("x")).status();
   CHECK(status.code() == absl::StatusCode::kFailedPrecondition);
   // More may follow where it was tried again, as beside tests that take the processors.
-  CHECK(status.message().substr(0, size) == std::string(size, 'x'));
+  const bool whole = status.message().substr(0, size) == std::string(size, 'x');  // too long to be shown
+  CHECK(whole);
 }
 
 TEST_CASE("a dead port is UNAVAILABLE after the attempts are used up, and says where", "[client][trap]") {
