@@ -97,9 +97,8 @@ def compile_times(count):
                      {str(found.parent.parent.parent) for found in BUILD.rglob("open_inference.grpc.pb.h")})
     flags = compiling.flags_of(ROOT, headers)
     out = {}
-    for compiler in filter(shutil.which, ("g++", "clang++-19", "clang++")):
-        if any(name.startswith("clang++") for name, *_ in out) and compiler == "clang++":
-            continue
+    clang = next(filter(shutil.which, ("clang++-19", "clang++")), None)
+    for compiler in filter(None, (shutil.which("g++") and "g++", clang)):
         for optimise in ("-O0", "-O2"):
             for what, (raw, ours) in compiling.texts(BUILD).items():
                 ways = {"raw": (raw, []), "compiled": (ours, [compiling.COMPILED]), "header-only": (ours, [])}

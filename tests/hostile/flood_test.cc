@@ -76,6 +76,38 @@ long long Latest(const std::atomic<bool>& done, Call call) {
   return latest.count();
 }
 
+// Calls to a good server, blocking ones and futures, one after the other each, until it is told to end.
+class CallsBeside {
+ public:
+  explicit CallsBeside(const Client& client)
+      : calls_([this, &client] {
+          sync_ = Latest(done_, [&] { return client.Call<&Inference::RunInference>(Text("x"), Patient()).status(); });
+        }),
+        futures_([this, &client] {
+          async_ = Latest(done_,
+                          [&] { return client.Async<&Inference::RunInference>(Text("x"), Patient()).Get().status(); });
+        }) {}
+  CallsBeside(const CallsBeside&) = delete;
+  CallsBeside& operator=(const CallsBeside&) = delete;
+  ~CallsBeside() { End(); }
+
+  void End() {
+    done_ = true;
+    if (calls_.joinable()) calls_.join();
+    if (futures_.joinable()) futures_.join();
+  }
+  // Of the latest, in milliseconds; after End.
+  long long sync() const { return sync_; }
+  long long async() const { return async_; }
+
+ private:
+  static CallOptions Patient() { return {.timeout = absl::Seconds(20)}; }
+
+  std::atomic<bool> done_{false};
+  long long sync_ = 0, async_ = 0;
+  std::thread calls_, futures_;  // last: they use the others
+};
+
 }  // namespace
 
 TEST_CASE("no flood holds the calls to other servers, nor its own beyond their time", "[hostile]") {
@@ -90,15 +122,7 @@ TEST_CASE("no flood holds the calls to other servers, nor its own beyond their t
     INFO(flood.name);
     const auto bad = Server(tls, [&](RawHttp2Stream& stream) { flood.Run(stream); });
     const Client victim = ConnectTo(*bad, tls);
-    std::atomic<bool> done{false};
-    long long sync = 0, async = 0;
-    const CallOptions patient{.timeout = absl::Seconds(20)};
-    std::thread calls([&] {
-      sync = Latest(done, [&] { return client.Call<&Inference::RunInference>(Text("x"), patient).status(); });
-    });
-    std::thread futures([&] {
-      async = Latest(done, [&] { return client.Async<&Inference::RunInference>(Text("x"), patient).Get().status(); });
-    });
+    CallsBeside beside(client);
     const auto from = Clock::now();
     auto future = victim.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(700)});
     const auto blocking = victim.Call<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(700)});
@@ -112,12 +136,10 @@ TEST_CASE("no flood holds the calls to other servers, nor its own beyond their t
       auto another = victim.Async<&Inference::RunInference>(Text("x"), {.timeout = absl::Milliseconds(200)});
       std::move(another).Detach();
     }
-    done = true;
-    calls.join();
-    futures.join();
+    beside.End();
     // A few tens of milliseconds where the processors are free; other tests take them here.
-    CHECK(sync < (kSlow ? 5'000 : 2'500));
-    CHECK(async < (kSlow ? 5'000 : 2'500));
+    CHECK(beside.sync() < (kSlow ? 5'000 : 2'500));
+    CHECK(beside.async() < (kSlow ? 5'000 : 2'500));
     CHECK(bad->accepted() <= 60);  // within a second or two
   }
   // Those of the servers aside, which have a few for each flood.
@@ -265,25 +287,15 @@ TEST_CASE("small messages among a flood do not make it less of one", "[hostile]"
                      FrameOf(FrameType::kData, 0, stream.id(), LengthPrefixed("")));
       });
       const Client victim = ConnectTo(*bad, /*tls=*/false);
-      std::atomic<bool> done{false};
-      long long sync = 0, async = 0;
-      const CallOptions patient{.timeout = absl::Seconds(20)};
-      std::thread calls([&] {
-        sync = Latest(done, [&] { return client.Call<&Inference::RunInference>(Text("x"), patient).status(); });
-      });
-      std::thread futures([&] {
-        async = Latest(done, [&] { return client.Async<&Inference::RunInference>(Text("x"), patient).Get().status(); });
-      });
+      CallsBeside beside(client);
       auto stream = victim.Stream<&Inference::StreamInference>(Text("x"), {.timeout = absl::Seconds(4)});
       while (stream.Read()) {
       }
-      done = true;
-      calls.join();
-      futures.join();
+      beside.End();
       // By then it is closed, or has held nobody.
       CHECK_FALSE(stream.status().ok());
-      CHECK(sync < (kSlow ? 4'000 : 1'000));
-      CHECK(async < (kSlow ? 4'000 : 1'000));
+      CHECK(beside.sync() < (kSlow ? 4'000 : 1'000));
+      CHECK(beside.async() < (kSlow ? 4'000 : 1'000));
     }
   }
 }
