@@ -44,8 +44,8 @@ class Rows final : public Way {
  private:
   const std::string name_;
   std::array<float, 16> input_{};
-  inferwire::Model<C> model_;
-  std::optional<inferwire::Batcher<C>> batcher_;
+  inferwire::Model model_;
+  std::optional<inferwire::Batcher> batcher_;
 };
 
 template <inferwire::Contract C>

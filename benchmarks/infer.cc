@@ -111,7 +111,7 @@ struct OursSimple final : Way {
       }
     });
   }
-  inferwire::Model<inferwire::Simple> model;
+  inferwire::Model model;
 };
 
 }  // namespace

@@ -66,7 +66,7 @@ struct OursOpen : Way {
     Expect(result.status());
     return *std::move(result);
   }
-  inferwire::Model<inferwire::OpenInference> model;
+  inferwire::Model model;
 };
 
 }  // namespace bench

@@ -156,7 +156,8 @@ struct OursTensor final : OursOpen {
   explicit OursTensor(const Aim& aim) : OursOpen(aim, ModelFor(kDoes, aim.bytes)), bytes(aim.bytes) {
     if (kDoes != Does::kReceive) input.emplace(aim);
     if (kDoes != Does::kSend && kInto) output.emplace(aim, 0.0f);
-    Expect(inferwire::Model<inferwire::OpenInference>(model.client(), "sink", inferwire::ModelOptions{.check = false})
+    Expect(inferwire::InferenceClient<inferwire::OpenInference>(model.client())
+               .GetModel("sink", {.check = false})
                .Infer({{"tensor", Sent(), {1, static_cast<std::int64_t>(Sent().size())}}})
                .status());
   }

@@ -12,25 +12,47 @@ set(inferwire_open_inference_protos
   inferwire/contract/open_inference_kserve.proto
   inferwire/contract/open_inference_mlserver.proto)
 
+# Contracts that have functions of their own to compile once, from inferwire/contract/<component>_src.h.
+set(inferwire_compiled_contracts open_inference)
+
+# A library of the program's whose only file includes `header`, and is compiled with INFERWIRE_SEPARATE_COMPILATION.
+function(inferwire_add_compiled_library name header)
+  set(source "${CMAKE_CURRENT_BINARY_DIR}/${name}.cc")
+  if(NOT EXISTS "${source}")
+    file(WRITE "${source}" "#include <${header}>\n")
+  endif()
+  add_library(${name} EXCLUDE_FROM_ALL "${source}")
+  target_link_libraries(${name} PUBLIC inferwire::inferwire)
+  target_compile_definitions(${name} PUBLIC INFERWIRE_SEPARATE_COMPILATION)
+  set_target_properties(${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  get_target_property(type ${name} TYPE)
+  if(type STREQUAL SHARED_LIBRARY)
+    # Whatever the program's own visibility is: its files call into this.
+    set_target_properties(${name} PROPERTIES CXX_VISIBILITY_PRESET default VISIBILITY_INLINES_HIDDEN OFF
+      WINDOWS_EXPORT_ALL_SYMBOLS ON)
+  endif()
+endfunction()
+
 # Defines inferwire::compiled, once. Who links it is compiled with INFERWIRE_SEPARATE_COMPILATION, and so must be all
 # files of a program: those of both forms do not link.
 function(inferwire_add_compiled)
-  set(source "${CMAKE_CURRENT_BINARY_DIR}/inferwire_compiled.cc")
-  if(NOT EXISTS "${source}")
-    file(WRITE "${source}" "#include <inferwire/src.h>\n")
-  endif()
-  add_library(inferwire_compiled EXCLUDE_FROM_ALL "${source}")
-  target_link_libraries(inferwire_compiled PUBLIC inferwire::inferwire)
-  target_compile_definitions(inferwire_compiled PUBLIC INFERWIRE_SEPARATE_COMPILATION)
-  set_target_properties(inferwire_compiled PROPERTIES POSITION_INDEPENDENT_CODE ON)
-  get_target_property(type inferwire_compiled TYPE)
-  if(type STREQUAL SHARED_LIBRARY)
-    # Whatever the program's own visibility is: its files call into this.
-    set_target_properties(inferwire_compiled PROPERTIES CXX_VISIBILITY_PRESET default VISIBILITY_INLINES_HIDDEN OFF
-      WINDOWS_EXPORT_ALL_SYMBOLS ON)
-  endif()
+  inferwire_add_compiled_library(inferwire_compiled inferwire/src.h)
   add_library(inferwire::compiled INTERFACE IMPORTED GLOBAL)
   target_link_libraries(inferwire::compiled INTERFACE inferwire_compiled)
+endfunction()
+
+# What contracts have to compile, where the compiled form and the contract were both asked for, in whichever order: part
+# of inferwire::compiled, since a header-only program has all of it itself.
+function(inferwire_compile_contracts)
+  foreach(contract IN LISTS inferwire_compiled_contracts)
+    if(NOT TARGET inferwire::compiled OR NOT TARGET inferwire::${contract} OR TARGET inferwire_${contract}_compiled)
+      continue()
+    endif()
+    inferwire_add_compiled_library(inferwire_${contract}_compiled inferwire/contract/${contract}_src.h)
+    target_link_libraries(inferwire_${contract}_compiled PUBLIC inferwire_compiled inferwire_${contract})
+    set_property(TARGET inferwire::compiled APPEND PROPERTY
+      INTERFACE_LINK_LIBRARIES "$<LINK_ONLY:inferwire_${contract}_compiled>")
+  endforeach()
 endfunction()
 
 # Defines inferwire::<component>, once, from the protos in INFERWIRE_PROTO_DIR. It is built if something links it. The name is
@@ -41,6 +63,7 @@ function(inferwire_add_component component)
   endif()
   if(component STREQUAL compiled)
     inferwire_add_compiled()
+    inferwire_compile_contracts()
     return()
   endif()
   list(TRANSFORM inferwire_${component}_protos PREPEND "${INFERWIRE_PROTO_DIR}/" OUTPUT_VARIABLE protos)
@@ -49,4 +72,5 @@ function(inferwire_add_component component)
   add_library(inferwire::${component} INTERFACE IMPORTED GLOBAL)
   target_link_libraries(inferwire::${component} INTERFACE inferwire_${component})
   set_target_properties(inferwire::${component} PROPERTIES INFERWIRE_IMPORT_DIRS "${INFERWIRE_PROTO_DIR}")
+  inferwire_compile_contracts()
 endfunction()

@@ -47,7 +47,7 @@ struct Fixture {
 
   std::unique_ptr<examples::EmbeddedServer> embedded;
   InferenceClient<OpenInference> server;
-  Admin<OpenInference> admin;
+  Admin admin;
 };
 
 // Answers every call with one message, and keeps the last request.

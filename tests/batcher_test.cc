@@ -101,8 +101,8 @@ struct Batched {
 
   std::shared_ptr<FakeClock> clock = std::make_shared<FakeClock>();
   inferwire::Client client;
-  std::optional<Batcher<Simple>> batcher;
-  Batcher<Simple>* operator->() { return &*batcher; }
+  std::optional<Batcher> batcher;
+  Batcher* operator->() { return &*batcher; }
 };
 
 InferRequest Rows(std::vector<float> elements) {
@@ -225,7 +225,7 @@ TEST_CASE("requests that do not agree travel apart, whatever the order of their 
   });
   const auto clock = std::make_shared<FakeClock>();
   const InferenceClient<OpenInference> client(Connect(server.target(), {.clock = clock}));
-  const Batcher<OpenInference> batcher(client.GetModel("m", {.check = false}));
+  const Batcher batcher(client.GetModel("m", {.check = false}));
   const auto x = [](float value) { return inferwire::InferInput("x", std::vector<float>{value}, {1}); };
   const auto t = [](const std::string& text) {
     return inferwire::InferInput("t", std::vector<std::string>{text, ""}, {1, 2});
@@ -291,9 +291,9 @@ TEST_CASE("what makes no sense is refused before anything is sent", "[batcher]")
   refused(batched->Infer(bad).status(), "holds 64 elements, but 10 were given");
   refused(batched->AsyncInfer(bad).Get().status(), "holds 64 elements, but 10 were given");
   const auto model = batched->model();
-  refused(Batcher<Simple>(model, {.max_batch = 0}).Infer(Rows({1})).status(), "max_batch is 0; expected at least 1");
-  refused(Batcher<Simple>(model, {.max_delay = -absl::Seconds(1)}).Infer(Rows({1})).status(), "max_delay is -1s");
-  refused(Batcher<Simple>(model, {.max_in_flight = -1}).AsyncInfer(Rows({1})).Get().status(), "max_in_flight is -1");
+  refused(Batcher(model, {.max_batch = 0}).Infer(Rows({1})).status(), "max_batch is 0; expected at least 1");
+  refused(Batcher(model, {.max_delay = -absl::Seconds(1)}).Infer(Rows({1})).status(), "max_delay is -1s");
+  refused(Batcher(model, {.max_in_flight = -1}).AsyncInfer(Rows({1})).Get().status(), "max_in_flight is -1");
   CHECK(batched->Infer(Rows({1}), {.timeout = absl::ZeroDuration()}).status().code() ==
         absl::StatusCode::kDeadlineExceeded);
   CHECK(server.rows().empty());
@@ -625,7 +625,7 @@ TEST_CASE("continuations and coroutines run on the executor, and must not block 
   const auto serves = batched->AsyncInfer(Rows({1})).Then(served).Get();
   REQUIRE(serves.ok());
   CHECK_FALSE(*serves);
-  const auto ask = [](Batcher<Simple> batcher) -> inferwire::Task<absl::StatusOr<InferResult>> {
+  const auto ask = [](Batcher batcher) -> inferwire::Task<absl::StatusOr<InferResult>> {
     absl::StatusOr<InferResult> first = co_await batcher.AsyncInfer(Row(3));
     if (!first.ok()) co_return first;
     co_return co_await batcher.AsyncInfer(Row(first->Get<float>("output")->front()));
@@ -655,8 +655,7 @@ TEST_CASE("thousands of small calls from many threads each get their own answer"
     scores[i].assign(alone->Get<float>("scores")->begin(), alone->Get<float>("scores")->end());
     labels[i] = alone->Get<std::int64_t>("label")->front();
   }
-  const Batcher<OpenInference> batcher(model,
-                                       {.max_batch = 32, .max_delay = absl::Milliseconds(1), .max_in_flight = 2});
+  const Batcher batcher(model, {.max_batch = 32, .max_delay = absl::Milliseconds(1), .max_in_flight = 2});
   std::atomic<std::size_t> right{0};
   std::vector<std::thread> threads;
   for (std::size_t t = 0; t < kThreads; ++t) {
@@ -699,7 +698,7 @@ TEST_CASE("batchers, futures and clients end at any time, and every call ends on
   std::atomic<int> ended{0}, expected{0}, wrong{0};
   for (int round = 0; round < (kSlow ? 8 : 30); ++round) {
     const inferwire::Client client = Connect(server.target());
-    auto batcher = std::make_optional<Batcher<Simple>>(
+    auto batcher = std::make_optional<Batcher>(
         InferenceClient<Simple>(client).GetModel("m"),
         BatcherOptions{.max_batch = 4, .max_delay = absl::Microseconds(100), .max_in_flight = round % 3});
     std::vector<std::thread> threads;

@@ -162,7 +162,7 @@ TEST_CASE("whatever would wait on a thread that serves gRPC says FAILED_PRECONDI
       {"Sequence::Step", [&] { return tensors.GetModel("m", {.check = false}).Sequence(1).Step(request).status(); }},
       {"Batcher::Infer",
        [&] {
-         const inferwire::Batcher<OpenInference> batcher(tensors.GetModel("m", {.check = false}));
+         const inferwire::Batcher batcher(tensors.GetModel("m", {.check = false}));
          return batcher.Infer({{"x", std::vector<float>{1}, {1, 1}}}).status();
        }},
   };

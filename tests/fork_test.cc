@@ -72,7 +72,7 @@ TEST_CASE("a child's calls on its parent's client are refused at once, and the p
   const Client client = Connect(server.target());
   const auto model = InferenceClient<inferwire::Simple>(client).GetModel("m");
   const auto typed = InferenceClient<inferwire::OpenInference>(client).GetModel("m", {.over_stream = true});
-  const inferwire::Batcher<inferwire::Simple> batcher(model);
+  const inferwire::Batcher batcher(model);
   REQUIRE(client.Call<&Inference::RunInference>(Text("x")).ok());
   REQUIRE(client.Async<&Inference::RunInference>(Text("x")).Get().ok());
   const int calls = server.calls();
@@ -293,8 +293,8 @@ TEST_CASE("a child ends with exit beside the static clients of its parent", "[.f
                                              .credentials = inferwire::Insecure(),
                                              .health = {.check_service = ""},
                                              .executor = executor});
-  static const inferwire::Batcher<inferwire::Simple> batcher(InferenceClient<inferwire::Simple>(client).GetModel("m"),
-                                                             {.max_delay = absl::InfiniteDuration()});
+  static const inferwire::Batcher batcher(InferenceClient<inferwire::Simple>(client).GetModel("m"),
+                                          {.max_delay = absl::InfiniteDuration()});
   static auto session = client.Open<&Inference::Converse>();
   static auto future = client.Async<&Inference::RunInference>(Text("later"));
   REQUIRE(client.Call<&Inference::RunInference>(Text("x")).ok());

@@ -149,7 +149,7 @@ struct SlowWorld {
   RawServer server{Echo};
   Slow::Gate& gate = Slow::NewGate();
   Client client;
-  inferwire::Model<Slow> model;
+  inferwire::Model model;
 };
 
 }  // namespace
@@ -193,7 +193,7 @@ TEST_CASE("an answer that has arrived does not expire while it is being understo
 TEST_CASE("a batch's callers do not expire while its answer is being understood", "[client][late][batch]") {
   const auto clock = std::make_shared<FakeClock>();
   SlowWorld world({.clock = clock});
-  const inferwire::Batcher<Slow> batcher(world.model, {.max_batch = 1});
+  const inferwire::Batcher batcher(world.model, {.max_batch = 1});
   auto slow = batcher.AsyncInfer(SlowWorld::Words(), {.timeout = absl::Seconds(10)});
   REQUIRE(world.gate.entered.Wait());
   clock->Advance(absl::Seconds(20));

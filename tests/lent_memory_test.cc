@@ -72,7 +72,7 @@ struct HalfSent {
   Process server{{std::getenv("INFERWIRE_SERVER"), "--listen", "127.0.0.1:0"}};
   inferwire::testing::Relay relay;
   InferenceClient<OpenInference> client;
-  Model<OpenInference> model = client.GetModel("identity", {.check = false});
+  Model model = client.GetModel("identity", {.check = false});
   Pages pages{kLarge};
 
   InferRequest request() const {

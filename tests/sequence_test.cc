@@ -30,7 +30,7 @@ std::unique_ptr<inferwire::examples::EmbeddedServer> StartServer() {
 struct Served {
   std::unique_ptr<inferwire::examples::EmbeddedServer> server = StartServer();
   InferenceClient<OpenInference> client{Connect(server->target())};
-  inferwire::Model<OpenInference> model = client.GetModel("sequence_sum");
+  inferwire::Model model = client.GetModel("sequence_sum");
 };
 
 InferRequest Add(std::int32_t n) { return {{"INPUT", std::vector<std::int32_t>{n}, {1}}}; }

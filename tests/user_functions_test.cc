@@ -327,7 +327,7 @@ TEST_CASE("what a contract's function throws ends its call with INTERNAL, and th
   fake.On<&Inference::StreamInference>().Reply(Response("a"));
   const InferenceClient<ThrowingSimple> server(Connect(fake.target()));
   const auto model = server.GetModel("m");
-  const inferwire::Batcher<ThrowingSimple> batcher(model, {.max_delay = absl::ZeroDuration()});
+  const inferwire::Batcher batcher(model, {.max_delay = absl::ZeroDuration()});
   const InferRequest request{{"text", std::vector<std::string>{"x"}, {1}}};
   const InferRequest row{{"input", std::vector<float>{1}, {1, 1}}};
   const std::vector<std::function<absl::Status()>> forms = {
@@ -445,7 +445,7 @@ TEST_CASE("what an executor does not take ends with INTERNAL: continuations, cor
   CHECK(Contains(then(), "Executor::Run: boom"));
   CHECK(Contains(inferwire::SyncWait(await_stream()), "Executor::Run: boom"));
   const InferenceClient<Simple> server(client);
-  const inferwire::Batcher<Simple> batcher(server.GetModel("m"), {.max_delay = absl::Milliseconds(1)});
+  const inferwire::Batcher batcher(server.GetModel("m"), {.max_delay = absl::Milliseconds(1)});
   const InferRequest row{{"input", std::vector<float>{1}, {1, 1}}};
   CHECK(Contains(batcher.Infer(row).status(), "Executor::Run: boom"));
   bomb->Arm(false);
@@ -460,7 +460,7 @@ TEST_CASE("a batch whose clock fails leaves without it, and says why", "[user]")
     const auto bomb = std::make_shared<Bomb>(Bomb::Kind::kStandard);
     const InferenceClient<Simple> server(
         Connect(fake.target(), {.clock = std::make_shared<ThrowingClock>(bomb, in_now)}));
-    const inferwire::Batcher<Simple> batcher(server.GetModel("m"), {.max_delay = absl::Seconds(1)});
+    const inferwire::Batcher batcher(server.GetModel("m"), {.max_delay = absl::Seconds(1)});
     auto future = batcher.AsyncInfer({{"input", std::vector<float>{1}, {1, 1}}});
     REQUIRE(future.Wait(absl::Seconds(10)));
     CHECK(Contains(std::move(future).Get().status(), "boom"));

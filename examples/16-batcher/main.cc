@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
   }
 
   // While a batch is under way the next one grows: no call waits where the server is idle.
-  const inferwire::Batcher<inferwire::OpenInference> batcher(
+  const inferwire::Batcher batcher(
       server->GetModel("digits"), {.max_batch = 32, .max_delay = absl::ZeroDuration(), .max_in_flight = 1});
 
   constexpr std::size_t kThreads = 16;

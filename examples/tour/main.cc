@@ -173,8 +173,8 @@ class Tour {
   }
 
   const DigitSet digits_;
-  const inferwire::Model<inferwire::OpenInference> digits_model_;
-  const inferwire::Model<inferwire::Simple> story_model_;
+  const inferwire::Model digits_model_;
+  const inferwire::Model story_model_;
   const inferwire::Client client_;
   std::vector<int> answers_;
 };

@@ -24,6 +24,7 @@
 
 #include "inferwire/batch.h"
 #include "inferwire/batch_rows.h"
+#include "inferwire/batcher_options.h"
 #include "inferwire/call_options.h"
 #include "inferwire/clock.h"
 #include "inferwire/detail/error.h"
@@ -40,34 +41,7 @@
 namespace inferwire {
 inline namespace v0 {
 
-/// When batches leave.
-struct BatcherOptions {
-  /// A batch of so many rows leaves at once.
-  std::int64_t max_batch = 32;
-  /// How long the first of a batch waits for others. Zero with `max_in_flight`: not at all where the server is idle,
-  /// and while it works the next batch grows. Infinite: until the batch is full.
-  Duration max_delay = absl::Milliseconds(2);
-  /// At most so many batches are under way at a time; those whose time has come wait for one to come back, and grow
-  /// meanwhile. 0: any number.
-  int max_in_flight = 0;
-};
-
 namespace detail {
-
-/// INVALID_ARGUMENT naming the option, what was given and what was expected.
-inline absl::Status Validate(const BatcherOptions& options) {
-  if (options.max_batch < 1) {
-    return detail::InvalidArgumentError(Cat("max_batch is ", options.max_batch, "; expected at least 1"));
-  }
-  if (options.max_delay < absl::ZeroDuration()) {
-    return detail::InvalidArgumentError(
-        Cat("max_delay is ", absl::FormatDuration(options.max_delay), "; expected 0 or more"));
-  }
-  if (options.max_in_flight < 0) {
-    return detail::InvalidArgumentError(Cat("max_in_flight is ", options.max_in_flight, "; expected 0 or more"));
-  }
-  return absl::OkStatus();
-}
 
 /// Kept alive by the batcher, by every batch, and by every future. Everything that changes is under one lock. Batches
 /// leave on the thread of the caller that fills them, else on the client's executor, since contracts are user code;

@@ -66,6 +66,9 @@ namespace detail {
 /// INVALID_ARGUMENT naming the limit that leaves no time. `timeout` may: such a call ends with DEADLINE_EXCEEDED.
 INFERWIRE_DECL absl::Status ValidateLimits(const CallOptions& options);
 
+/// Whether a call sends headers of its own, which it cannot on a stream that others opened.
+INFERWIRE_DECL bool HasOwnHeaders(const CallOptions& options);
+
 }  // namespace detail
 }  // namespace v0
 }  // namespace inferwire

@@ -15,12 +15,15 @@
 #include <utility>
 #include <vector>
 
+#include "inferwire/call_options.h"
 #include "inferwire/client.h"
+#include "inferwire/client_options.h"
+#include "inferwire/contract/any_contract.h"
 #include "inferwire/contract/contract.h"
-#include "inferwire/detail/invoke_user.h"
-#include "inferwire/engine/door.h"
+#include "inferwire/detail/form.h"
 #include "inferwire/model.h"
 #include "inferwire/model_metadata.h"
+#include "inferwire/readiness.h"
 #include "inferwire/sequence.h"
 #include "inferwire/stats.h"
 
@@ -28,75 +31,49 @@ namespace inferwire {
 inline namespace v0 {
 
 struct BindOptions;
-template <class C, class Outputs, class Inputs>
+template <class Outputs, class Inputs>
 class TypedModel;
+namespace detail {
+class SharedStreams;
+}  // namespace detail
 
-/// A server that speaks contract C. A cheap handle, like the Client it holds.
-template <Contract C>
-class InferenceClient {
+/// A server, whatever it speaks: for programs that choose the contract when they run. A cheap handle, like the Client
+/// it holds; safe from any number of threads. The functions that ask the server block for its answer, and go to
+/// whichever target a call would go to; their errors are those of Client::Call, and UNIMPLEMENTED, naming the contract,
+/// for what the contract has no method for.
+class AnyInferenceClient {
  public:
   /// As Client::Create.
-  static absl::StatusOr<InferenceClient> Create(ClientOptions options) {
-    absl::StatusOr<Client> client = Client::Create(std::move(options));
-    if (!client.ok()) return client.status();
-    return InferenceClient(*std::move(client));
-  }
-  /// Speaks C over a client that exists already.
-  explicit InferenceClient(Client client) : client_(std::move(client)) {}
+  static absl::StatusOr<AnyInferenceClient> Create(AnyContract contract, ClientOptions options);
+  /// Speaks `contract` over a client that exists already.
+  AnyInferenceClient(AnyContract contract, Client client);
+
+  /// What the server speaks.
+  AnyContract contract() const { return contract_; }
 
   /// A model by name; an empty version leaves it to the server. Nothing is asked of the server yet.
-  Model<C> GetModel(std::string name, ModelOptions options = {}) const {
-    detail::Ref<engine::Carrier> shared;
-    if constexpr (SharesStreams<C>) {
-      if (!engine::IsForeign(*client_.engine())) shared = shared_->template Get<C>(client_, name);
-    }
-    return Model<C>(client_, std::move(name), std::move(options), std::move(shared));
-  }
+  Model GetModel(std::string name, ModelOptions options = {}) const;
   // A template, since compilers take `{.check = false, .over_stream = true}` for a std::string too.
-  Model<C> GetModel(std::string name, std::convertible_to<std::string> auto&& version) const {
+  Model GetModel(std::string name, std::convertible_to<std::string> auto&& version) const {
     return GetModel(std::move(name), ModelOptions{.version = std::forward<decltype(version)>(version)});
   }
 
   /// A model as a function of typed tensors, checked against what the server says of it: include
   /// inferwire/typed_model.h, which says more.
   template <class Outputs, class Inputs>
-  absl::StatusOr<TypedModel<C, Outputs, Inputs>> Bind(std::string name, const BindOptions& options) const;
+  absl::StatusOr<TypedModel<Outputs, Inputs>> Bind(std::string name, const BindOptions& options) const;
   template <class Outputs, class Inputs>
-  absl::StatusOr<TypedModel<C, Outputs, Inputs>> Bind(std::string name) const;
+  absl::StatusOr<TypedModel<Outputs, Inputs>> Bind(std::string name) const;
 
   /// Whether the server runs at all.
-  absl::StatusOr<bool> Live(CallOptions options = {}) const
-    requires UnaryRpc<typename C::ServerLive>
-  {
-    const auto reply = client_.Call<typename C::ServerLive>({}, std::move(options));
-    if (!reply.ok()) return reply.status();
-    return reply->live();
-  }
+  absl::StatusOr<bool> Live(CallOptions options = {}) const;
   /// Whether the server can serve.
-  absl::StatusOr<bool> Ready(CallOptions options = {}) const
-    requires UnaryRpc<typename C::ServerReady>
-  {
-    const auto reply = client_.Call<typename C::ServerReady>({}, std::move(options));
-    if (!reply.ok()) return reply.status();
-    return reply->ready();
-  }
+  absl::StatusOr<bool> Ready(CallOptions options = {}) const;
   /// The server's name, version and extensions.
-  absl::StatusOr<ServerMetadata> Metadata(CallOptions options = {}) const
-    requires UnaryRpc<typename C::ServerMetadata>
-  {
-    auto reply = client_.Call<typename C::ServerMetadata>({}, std::move(options));
-    if (!reply.ok()) return reply.status();
-    return detail::InvokeUser("the contract's Decode", [&] { return C::Decode(*std::move(reply)); });
-  }
+  absl::StatusOr<ServerMetadata> Metadata(CallOptions options = {}) const;
   /// Asks the server what it is. FAILED_PRECONDITION where it says that it speaks another dialect, whose messages would
   /// be misread; naming the contract to use.
-  absl::Status CheckDialect(CallOptions options = {}) const
-    requires KnowsServers<C>
-  {
-    const absl::StatusOr<ServerMetadata> server = Metadata(std::move(options));
-    if (!server.ok()) return server.status();
-    return detail::InvokeUser("the contract's CheckServer", [&] { return C::CheckServer(*server); });
-  }
+  absl::Status CheckDialect(CallOptions options = {}) const;
 
   // As the Client's that it holds.
 
@@ -112,11 +89,51 @@ class InferenceClient {
   const Client& client() const ABSL_ATTRIBUTE_LIFETIME_BOUND { return client_; }
 
  private:
+  AnyContract contract_;
   Client client_;
-  std::shared_ptr<detail::SharedStreams> shared_ = std::make_shared<detail::SharedStreams>();
+  std::shared_ptr<detail::SharedStreams> shared_;
+};
+
+/// A server that speaks contract C: the same, where what C lacks does not compile.
+template <Contract C>
+class InferenceClient : public AnyInferenceClient {
+ public:
+  /// As Client::Create.
+  static absl::StatusOr<InferenceClient> Create(ClientOptions options) {
+    absl::StatusOr<Client> client = Client::Create(std::move(options));
+    if (!client.ok()) return client.status();
+    return InferenceClient(*std::move(client));
+  }
+  /// Speaks C over a client that exists already.
+  explicit InferenceClient(Client client) : AnyInferenceClient(AnyContract::Of<C>(), std::move(client)) {}
+
+  absl::StatusOr<bool> Live(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ServerLive>
+  {
+    return AnyInferenceClient::Live(std::move(options));
+  }
+  absl::StatusOr<bool> Ready(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ServerReady>
+  {
+    return AnyInferenceClient::Ready(std::move(options));
+  }
+  absl::StatusOr<ServerMetadata> Metadata(CallOptions options = {}) const
+    requires UnaryRpc<typename C::ServerMetadata>
+  {
+    return AnyInferenceClient::Metadata(std::move(options));
+  }
+  absl::Status CheckDialect(CallOptions options = {}) const
+    requires KnowsServers<C>
+  {
+    return AnyInferenceClient::CheckDialect(std::move(options));
+  }
 };
 
 }  // namespace v0
 }  // namespace inferwire
+
+#if !defined(INFERWIRE_SEPARATE_COMPILATION)
+#include "inferwire/detail/impl/inference.h"  // IWYU pragma: keep
+#endif
 
 #endif  // INFERWIRE_INFERENCE_H_

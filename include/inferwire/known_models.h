@@ -25,6 +25,7 @@
 #include "inferwire/detail/text.h"
 #include "inferwire/engine/gate.h"
 #include "inferwire/infer_request.h"
+#include "inferwire/model_check.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/status.h"
 
@@ -157,24 +158,24 @@ class KnownModels {
 /// server decides in any case.
 class CheckGate final : public engine::Gate {
  public:
-  using Check = absl::Status (*)(const InferRequest&, const ModelMetadata&);
   /// Asks the server, and has the answer passed to Told.
   using Ask = absl::AnyInvocable<void()>;
 
   CheckGate(std::shared_ptr<KnownModel> model, InferRequest request, KnownModel::Manner manner, TimePoint now,
-            Check check, Ask ask)
+            AlsoTakes also_takes, Ask ask)
       : model_(std::move(model)),
         request_(std::make_shared<const InferRequest>(std::move(request))),
         manner_(std::move(manner)),
         now_(now),
-        check_(check),
+        also_takes_(also_takes),
         ask_(std::move(ask)) {}
   ~CheckGate() override { model_->Leave(this); }
 
   std::optional<absl::Status> Enter(absl::AnyInvocable<void(absl::Status)> then) override {
     // It may be told while this gate goes.
-    auto judge = [request = request_, check = check_, then = std::move(then)](KnownModel::Answer answer) mutable {
-      then(answer == nullptr ? absl::OkStatus() : Explained(check(*request, *answer)));
+    auto judge = [request = request_, also_takes = also_takes_,
+                  then = std::move(then)](KnownModel::Answer answer) mutable {
+      then(answer == nullptr ? absl::OkStatus() : Explained(CheckRequest(*request, *answer, also_takes)));
     };
     switch (model_->Wait(this, manner_, now_, std::move(judge))) {
       case KnownModel::Turn::kNone:
@@ -199,7 +200,7 @@ class CheckGate final : public engine::Gate {
   const std::shared_ptr<const InferRequest> request_;
   const KnownModel::Manner manner_;
   const TimePoint now_;
-  const Check check_;
+  const AlsoTakes also_takes_;
   Ask ask_;
 };
 

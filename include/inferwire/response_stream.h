@@ -25,11 +25,6 @@ namespace inferwire {
 inline namespace v0 {
 namespace detail {
 
-/// Turns a received message into a T, whatever that held. A plain function, so that a stream of a contract's results is
-/// like one of messages.
-template <class T>
-using Decoder = absl::Status (*)(wire::Reply&&, T&);
-
 /// A stream's wait heeds the stop token of the coroutine that waits.
 struct CancelStream {
   engine::StreamHandle* call;

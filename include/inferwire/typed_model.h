@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "inferwire/call_options.h"
+#include "inferwire/contract/any_contract.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/future.h"
@@ -242,9 +243,9 @@ class Argument {
 
 }  // namespace detail
 
-template <class C, class Outputs, class Inputs>
+template <class Outputs, class Inputs>
 class TypedModel {
-  static_assert(sizeof(C) == 0, "inferwire: Bind takes Outputs<Tensor<...>...>, then Inputs<Tensor<...>...>");
+  static_assert(sizeof(Outputs) == 0, "inferwire: Bind takes Outputs<Tensor<...>...>, then Inputs<Tensor<...>...>");
 };
 
 /// Made by `server.Bind<Outputs<…>, Inputs<…>>("name")`. A small value that keeps its client alive; safe from any
@@ -254,28 +255,25 @@ class TypedModel {
 /// elements says the dimension that the signature leaves open; `{data, {2, 3}}` where that is more than one; or an
 /// InferInput. Errors are those of Model::Infer, INVALID_ARGUMENT for arguments that do not fit the signature, and
 /// FAILED_PRECONDITION for an answer that does not.
-template <Contract C, class... Outs, class... Ins>
-class TypedModel<C, Outputs<Outs...>, Inputs<Ins...>> {
+template <class... Outs, class... Ins>
+class TypedModel<Outputs<Outs...>, Inputs<Ins...>> {
  public:
   using Result = std::tuple<OutputView<Outs>...>;
 
   /// As InferenceClient::Bind.
-  static absl::StatusOr<TypedModel> Bind(Model<C> model, const BindOptions& options = {}) {
+  static absl::StatusOr<TypedModel> Bind(Model model, const BindOptions& options = {}) {
     TypedModel typed(std::move(model));
-    if constexpr (requires { typename C::ModelMetadata; }) {
-      if (options.check) {
-        const absl::StatusOr<ModelMetadata> metadata = typed.model_.Metadata(options.call);
-        if (!metadata.ok()) return Unchecked(metadata.status());
-        if (absl::Status status =
-                detail::CheckSignature(*metadata, Inputs<Ins...>::kTensors, Outputs<Outs...>::kTensors,
-                                       options.optional_inputs, detail::AlsoTakesOf<C>());
-            !status.ok()) {
-          return Unchecked(status);
-        }
-        // What nobody looks at need not be sent.
-        if (metadata->outputs.size() > sizeof...(Outs)) typed.wanted_ = {std::string(Outs::kSignature.name)...};
-      }
+    const AnyContract contract = typed.model_.contract();
+    if (!options.check || !contract.tells_models()) return typed;
+    const absl::StatusOr<ModelMetadata> metadata = typed.model_.Metadata(options.call);
+    if (!metadata.ok()) return Unchecked(metadata.status());
+    if (absl::Status status = detail::CheckSignature(*metadata, Inputs<Ins...>::kTensors, Outputs<Outs...>::kTensors,
+                                                     options.optional_inputs, contract.table().also_takes);
+        !status.ok()) {
+      return Unchecked(status);
     }
+    // What nobody looks at need not be sent.
+    if (metadata->outputs.size() > sizeof...(Outs)) typed.wanted_ = {std::string(Outs::kSignature.name)...};
     return typed;
   }
 
@@ -297,10 +295,10 @@ class TypedModel<C, Outputs<Outs...>, Inputs<Ins...>> {
                   "inferwire: this call takes as many arguments as its signature has inputs, then at most CallOptions");
   }
 
-  const Model<C>& model() const { return model_; }
+  const Model& model() const { return model_; }
 
  private:
-  explicit TypedModel(Model<C> model) : model_(std::move(model)) {}
+  explicit TypedModel(Model model) : model_(std::move(model)) {}
 
   static absl::Status Unchecked(const absl::Status& why) {
     absl::Status out(why.code(), detail::Cat(detail::ToStd(why.message()),
@@ -350,20 +348,18 @@ class TypedModel<C, Outputs<Outs...>, Inputs<Ins...>> {
     return Result(OutputView<Outs>(result, *std::get<I>(elements), outputs[I]->shape())...);
   }
 
-  Model<C> model_;
+  Model model_;
   std::vector<std::string> wanted_;  // the outputs to ask for; empty: all there are
 };
 
-template <Contract C>
 template <class Outputs, class Inputs>
-absl::StatusOr<TypedModel<C, Outputs, Inputs>> InferenceClient<C>::Bind(std::string name,
-                                                                        const BindOptions& options) const {
-  return TypedModel<C, Outputs, Inputs>::Bind(
+absl::StatusOr<TypedModel<Outputs, Inputs>> AnyInferenceClient::Bind(std::string name,
+                                                                     const BindOptions& options) const {
+  return TypedModel<Outputs, Inputs>::Bind(
       GetModel(std::move(name), ModelOptions{.version = options.version, .check = false}), options);
 }
-template <Contract C>
 template <class Outputs, class Inputs>
-absl::StatusOr<TypedModel<C, Outputs, Inputs>> InferenceClient<C>::Bind(std::string name) const {
+absl::StatusOr<TypedModel<Outputs, Inputs>> AnyInferenceClient::Bind(std::string name) const {
   return Bind<Outputs, Inputs>(std::move(name), BindOptions());
 }
 

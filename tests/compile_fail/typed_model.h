@@ -21,7 +21,7 @@ struct Contract {
 };
 }  // namespace acme
 
-using Classify = inferwire::TypedModel<acme::Contract, inferwire::Outputs<inferwire::Tensor<"scores", float, -1, 10>>,
+using Classify = inferwire::TypedModel<inferwire::Outputs<inferwire::Tensor<"scores", float, -1, 10>>,
                                        inferwire::Inputs<inferwire::Tensor<"image", float, -1, 64>>>;
 
 #endif  // INFERWIRE_TESTS_COMPILE_FAIL_TYPED_MODEL_H_

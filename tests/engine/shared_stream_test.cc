@@ -127,7 +127,7 @@ InferenceClient<OpenInference> SpeakTo(const std::vector<std::string>& targets,
   REQUIRE(client.ok());
   return InferenceClient<OpenInference>(*std::move(client));
 }
-Model<OpenInference> Unchecked(const InferenceClient<OpenInference>& client, bool over_stream = false) {
+Model Unchecked(const InferenceClient<OpenInference>& client, bool over_stream = false) {
   return client.GetModel("m", {.check = false, .over_stream = over_stream});
 }
 InferRequest Number(std::int32_t n) { return {{"n", std::vector<std::int32_t>{n}, {1}}}; }

@@ -24,7 +24,7 @@ namespace {
 /// Calls add_sub from eight threads until it is told to end, and knows what became of each call.
 class Load {
  public:
-  explicit Load(Model<OpenInference> model, CallOptions options = {}) {
+  explicit Load(Model model, CallOptions options = {}) {
     for (int i = 0; i < 8; ++i) {
       threads_.emplace_back([this, model, options] {
         while (!over_) {

@@ -19,8 +19,8 @@
 #include "inferwire/contract/open_inference_codec.h"
 #include "inferwire/contract/open_inference_kserve.grpc.pb.h"
 #include "inferwire/contract/open_inference_mlserver.grpc.pb.h"
-#include "inferwire/contract/open_inference_parameters.h"
 #include "inferwire/contract/open_inference_typed.h"
+#include "inferwire/contract/table.h"
 #include "inferwire/detail/error.h"
 #include "inferwire/detail/text.h"
 #include "inferwire/inference.h"  // IWYU pragma: export
@@ -65,7 +65,7 @@ struct OpenInferenceDialect : OpenInferenceAdmin {
  protected:
   static absl::Status Check(const InferRequest& request) {
     if (NoDoubles.view().empty()) return absl::OkStatus();
-    return OpenInferenceParameters::RefuseDoubles(request, NoDoubles.view());
+    return OpenInferenceCodec::RefuseDoubles(request, NoDoubles.view());
   }
   static absl::Status Speaks(const v0::ServerMetadata& server, std::string_view contract) {
     return detail::FailedPreconditionError(Cat("the server calls itself '", server.name, "' ", server.version,
@@ -80,6 +80,7 @@ struct OpenInferenceDialect : OpenInferenceAdmin {
 /// UNIMPLEMENTED there. KServe's own servers load and unload models by OpenInferenceKServe.
 struct OpenInference
     : detail::OpenInferenceDialect<open_inference::GRPCInferenceService::Stub, "inference.GRPCInferenceService"> {
+  static constexpr std::string_view kName = "open_inference";
   /// What models say of their inputs is what they take.
   static constexpr bool kMetadataBinds = true;
   /// But OpenVINO Model Server (its models' platform is "OpenVINO"; Triton's backend of that name is "openvino") takes
@@ -154,6 +155,7 @@ static_assert(Contract<OpenInference>);
 /// of type double.
 struct OpenInferenceMlServer : detail::OpenInferenceDialect<open_inference::mlserver::GRPCInferenceService::Stub,
                                                             "inference.GRPCInferenceService", "MLServer"> {
+  static constexpr std::string_view kName = "open_inference_mlserver";
   using ModelStreamInfer = Rpc<&Stub::ModelStreamInfer, "inference.GRPCInferenceService">;
   static absl::StatusOr<InferResult> DecodeStreamed(wire::Reply&& reply) {
     return OpenInferenceCodec::Decode(std::move(reply));
@@ -186,6 +188,7 @@ static_assert(Contract<OpenInferenceMlServer>);
 /// unload a model.
 struct OpenInferenceKServe : detail::OpenInferenceDialect<open_inference::kserve::GRPCInferenceService::Stub,
                                                           "inference.GRPCInferenceService", "KServe"> {
+  static constexpr std::string_view kName = "open_inference_kserve";
   using RepositoryModelLoad = Rpc<&Stub::RepositoryModelLoad, "inference.GRPCInferenceService">;
   using RepositoryModelUnload = Rpc<&Stub::RepositoryModelUnload, "inference.GRPCInferenceService">;
 
@@ -234,7 +237,9 @@ static_assert(Contract<OpenInferenceKServe>);
 struct OpenInferenceTorchServe
     : TypedContents<
           detail::OpenInferenceDialect<open_inference::GRPCInferenceService::Stub,
-                                       "org.pytorch.serve.grpc.openinference.GRPCInferenceService", "TorchServe">> {};
+                                       "org.pytorch.serve.grpc.openinference.GRPCInferenceService", "TorchServe">> {
+  static constexpr std::string_view kName = "open_inference_torchserve";
+};
 static_assert(Contract<OpenInferenceTorchServe>);
 template <>
 inline constexpr bool kBuiltIn<OpenInference> = true;
@@ -247,6 +252,15 @@ inline constexpr bool kBuiltIn<OpenInferenceTorchServe> = true;
 template <class Dialect>
 inline constexpr bool kBuiltIn<TypedContents<Dialect>> = kBuiltIn<Dialect>;
 static_assert(Contract<TypedContents<OpenInference>>);
+
+#if defined(INFERWIRE_SEPARATE_COMPILATION)
+namespace detail {
+extern template struct TableOf<OpenInference>;
+extern template struct TableOf<OpenInferenceMlServer>;
+extern template struct TableOf<OpenInferenceKServe>;
+extern template struct TableOf<OpenInferenceTorchServe>;
+}  // namespace detail
+#endif
 
 }  // namespace v0
 }  // namespace inferwire

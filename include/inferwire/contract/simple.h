@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,6 +26,7 @@ inline namespace v0 {
 /// inference.Inference. Carries an FP32 input of any name, and a BYTES input of one element, whose usual names are
 /// "text" and "prompt". Answers have the FP32 output "output" and, where there is one, the BYTES output "text".
 struct Simple {
+  static constexpr std::string_view kName = "simple";
   using Infer = Rpc<&inference::Inference::Stub::RunInference>;
   using StreamInfer = Rpc<&inference::Inference::Stub::StreamInference>;
 

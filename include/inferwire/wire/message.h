@@ -141,6 +141,14 @@ inline std::string CopyBytes(const grpc::ByteBuffer& buffer) {
 }
 
 }  // namespace wire
+namespace detail {
+
+/// Turns a received message into a T, whatever that held. A plain function, so that a stream of a contract's results is
+/// like one of messages.
+template <class T>
+using Decoder = absl::Status (*)(wire::Reply&&, T&);
+
+}  // namespace detail
 }  // namespace v0
 }  // namespace inferwire
 

@@ -12,6 +12,7 @@
 using Inference = inference::Inference::Stub;
 
 absl::StatusCode Ask(const inferwire::Client& client);
+bool ModelsAreUnavailable(const inferwire::Client& client);
 
 int main() {
   auto client = inferwire::Client::Create({.targets = {"127.0.0.1:1"},
@@ -46,6 +47,7 @@ int main() {
                     expect("a stream that is UNAVAILABLE", absl::IsUnavailable(stream.status())) &
                     expect("a future that is UNAVAILABLE", Ask(*client) == absl::StatusCode::kUnavailable) &
                     expect("a wait that is refused", within.code() == absl::StatusCode::kFailedPrecondition) &
-                    expect("counters", client->Stats().calls == 5);
+                    expect("counters", client->Stats().calls == 5) &
+                    expect("models that are UNAVAILABLE", ModelsAreUnavailable(*client));
   return fine ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which limits of a call leave time.
+// Which limits of a call leave time, and what it says for itself.
 #ifndef INFERWIRE_DETAIL_IMPL_CALL_OPTIONS_H_
 #define INFERWIRE_DETAIL_IMPL_CALL_OPTIONS_H_
 
@@ -32,6 +32,11 @@ INFERWIRE_DECL absl::Status ValidateLimits(const CallOptions& options) {
     }
   }
   return absl::OkStatus();
+}
+
+INFERWIRE_DECL bool HasOwnHeaders(const CallOptions& options) {
+  return !options.metadata.empty() || options.token.has_value() || options.compression.has_value() ||
+         options.parent != nullptr;
 }
 
 }  // namespace detail
