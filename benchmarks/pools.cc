@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Which connection a call takes, and how soon a server that was away is used again.
-#include <inferwire/channel/pool.h>
+#include <inferwire/detail/channel/pool.h>
 #include <inferwire/testing/fake_server.h>
 
 #include <chrono>
@@ -34,13 +34,13 @@ struct OursPick final : Way {
           state = state * 6364136223846793005U + 1442695040888963407U;
           return static_cast<double>(state >> 11) * 0x1p-53;
         });
-        lease.Return(inferwire::channel::Verdict::kAnswered, absl::Microseconds(100), from);
+        lease.Return(inferwire::detail::channel::Outcome::kAnswered, absl::Microseconds(100), from);
         latencies.Add(from);
       }
     });
   }
-  inferwire::channel::Connector connector;
-  inferwire::channel::Pool pool;
+  inferwire::detail::channel::Connector connector;
+  inferwire::detail::channel::Pool pool;
 };
 
 // How long after a server listens again a call is answered: it dies and comes back on the benchmarks' own server's

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "inferwire/contract/open_inference.h"
-#include "inferwire/contract/open_inference_typed.h"
+#include "inferwire/contract/typed_contents.h"
 #include "server/server.h"
 #include "support/inference.h"
 

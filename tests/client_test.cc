@@ -739,12 +739,12 @@ TEST_CASE("a proxy of the environment is named where no connection comes about, 
   const Client direct = Connect(server.target(), {.connection = {.use_proxy = false}});
   CHECK(direct.Call<&Inference::RunInference>(Text("x")).ok());
   ::setenv("no_proxy", "example.org, 127.0.0.1", 1);
-  CHECK(inferwire::channel::EnvironmentProxy("127.0.0.1:1").empty());
-  CHECK_FALSE(inferwire::channel::EnvironmentProxy("127.0.0.2:1").empty());
-  CHECK(inferwire::channel::EnvironmentProxy("unix:/tmp/x").empty());
+  CHECK(inferwire::detail::channel::EnvironmentProxy("127.0.0.1:1").empty());
+  CHECK_FALSE(inferwire::detail::channel::EnvironmentProxy("127.0.0.2:1").empty());
+  CHECK(inferwire::detail::channel::EnvironmentProxy("unix:/tmp/x").empty());
   ::unsetenv("no_proxy");
   ::unsetenv("http_proxy");
-  CHECK(inferwire::channel::EnvironmentProxy("127.0.0.1:1").empty());
+  CHECK(inferwire::detail::channel::EnvironmentProxy("127.0.0.1:1").empty());
 }
 
 TEST_CASE("Get on a thread that serves gRPC is refused, and said so", "[client]") {

@@ -118,7 +118,7 @@ TEST_CASE("threads that called a frozen server leave nothing behind when they ex
   // It takes a part of each call and then nothing more, so that no operation ends before the connection does.
   FakeServer fake;
   fake.On<&Inference::RunInference>().Reply(Response("ready"));
-  std::weak_ptr<inferwire::engine::Engine> engine;
+  std::weak_ptr<inferwire::detail::engine::Engine> engine;
   std::size_t before = 0;
   {
     const Client client = Connect(fake.target(), {.timeout = absl::Milliseconds(20), .pool = {.max_channels = 1}});

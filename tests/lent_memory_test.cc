@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "inferwire/contract/open_inference.h"
+#include "inferwire/detail/testing/relay.h"
 #include "inferwire/inference.h"
-#include "inferwire/testing/relay.h"
 #include "server/server.h"
 #include "support/inference.h"
 #include "support/open_inference.h"

@@ -50,9 +50,9 @@ struct SlowSimple : inferwire::Simple {
 };
 struct SlowOpenInference : inferwire::OpenInference {
   template <class Label>
-  static absl::StatusOr<Label> ReadLabel(inferwire::wire::Reply& reply) {
+  static absl::StatusOr<Label> ReadTag(inferwire::detail::wire::Reply& reply) {
     MayWait();
-    return inferwire::OpenInference::ReadLabel<Label>(reply);
+    return inferwire::OpenInference::ReadTag<Label>(reply);
   }
 };
 
@@ -157,7 +157,7 @@ TEST_CASE("other calls do not wait for a contract's Draining that takes its time
   CHECK(std::move(future).Get().status().code() == absl::StatusCode::kAborted);
 }
 
-TEST_CASE("other calls do not wait for a contract's ReadLabel that takes its time", "[user]") {
+TEST_CASE("other calls do not wait for a contract's ReadTag that takes its time", "[user]") {
   RawServer server([](RawCall& call) {
     if (call.method().find("ModelStreamInfer") == std::string::npos) return Serve(call);
     while (const auto bytes = call.Read()) {

@@ -296,28 +296,28 @@ struct ThrowingSimple : Simple {
     return false;
   }
 };
-static_assert(inferwire::StreamingContract<ThrowingSimple> && inferwire::KnowsDraining<ThrowingSimple>);
+static_assert(inferwire::StreamingContract<ThrowingSimple> && inferwire::DetectsDraining<ThrowingSimple>);
 
 struct ThrowingOpenInference : OpenInference {
-  static absl::StatusOr<InferResult> DecodeStreamed(inferwire::wire::Reply&& reply) {
+  static absl::StatusOr<InferResult> DecodeStreamed(inferwire::detail::wire::Reply&& reply) {
     CheckContract("DecodeStreamed");
     return OpenInference::DecodeStreamed(std::move(reply));
   }
   template <class Label>
-  static absl::StatusOr<Label> ReadLabel(inferwire::wire::Reply& reply) {
-    CheckContract("ReadLabel");
-    return OpenInference::ReadLabel<Label>(reply);
+  static absl::StatusOr<Label> ReadTag(inferwire::detail::wire::Reply& reply) {
+    CheckContract("ReadTag");
+    return OpenInference::ReadTag<Label>(reply);
   }
-  static void AskForEnd(InferRequest& request) {
-    CheckContract("AskForEnd");
-    OpenInference::AskForEnd(request);
+  static void RequestFinalResponse(InferRequest& request) {
+    CheckContract("RequestFinalResponse");
+    OpenInference::RequestFinalResponse(request);
   }
   static absl::Status CheckServer(const inferwire::ServerMetadata& server) {
     CheckContract("CheckServer");
     return OpenInference::CheckServer(server);
   }
 };
-static_assert(inferwire::SharesStreams<ThrowingOpenInference>);
+static_assert(inferwire::MultiplexedStreaming<ThrowingOpenInference>);
 
 }  // namespace
 
@@ -375,7 +375,7 @@ TEST_CASE("what a contract's functions for shared streams throw ends their calls
     }
   });
   const InferRequest request{{"x", std::vector<float>{1}, {1}}};
-  for (const char* const function : {"ReadLabel", "AskForEnd", "CheckServer"}) {
+  for (const char* const function : {"ReadTag", "RequestFinalResponse", "CheckServer"}) {
     INFO(function);
     const InferenceClient<ThrowingOpenInference> server(Connect(raw.target(), {.timeout = absl::Seconds(5)}));
     contract_function = function;
@@ -420,7 +420,7 @@ TEST_CASE("a readiness function that throws says no, and the client goes on", "[
   FakeServer fake;
   fake.On<&Inference::RunInference>().Reply(Response("a"));
   inferwire::ReadinessCheck check{&inferwire::Rpc<&Inference::RunInference>::path(), "",
-                                  [](inferwire::wire::Reply&&) -> bool { throw std::runtime_error("boom"); }};
+                                  [](inferwire::detail::wire::Reply&&) -> bool { throw std::runtime_error("boom"); }};
   const Client client = Connect(fake.target(), {.health = {.readiness = check, .interval = absl::Milliseconds(10)}});
   REQUIRE(fake.WaitForCalls<&Inference::RunInference>(2));
   CHECK(client.Call<&Inference::RunInference>(Text("x")).ok());  // the only target is used all the same

@@ -31,8 +31,8 @@ int main(int argc, char** argv) {
   }
 
   // While a batch is under way the next one grows: no call waits where the server is idle.
-  const inferwire::Batcher batcher(
-      server->GetModel("digits"), {.max_batch = 32, .max_delay = absl::ZeroDuration(), .max_in_flight = 1});
+  const inferwire::Batcher batcher(server->GetModel("digits"),
+                                   {.max_batch = 32, .max_delay = absl::ZeroDuration(), .max_in_flight = 1});
 
   constexpr std::size_t kThreads = 16;
   std::atomic<std::size_t> right = 0, failed = 0;

@@ -40,9 +40,9 @@
 #include <utility>
 #include <variant>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/invoke_user.h"
-#include "inferwire/detail/ref.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/invoke_user.h"
+#include "inferwire/detail/base/ref.h"
 #include "inferwire/executor.h"
 #include "inferwire/future.h"
 #include "inferwire/response_stream.h"

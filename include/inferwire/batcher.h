@@ -13,7 +13,7 @@
 
 #include "inferwire/batcher_options.h"
 #include "inferwire/call_options.h"
-#include "inferwire/detail/form.h"
+#include "inferwire/detail/base/form.h"
 #include "inferwire/future.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"

@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "inferwire/clock.h"
-#include "inferwire/detail/form.h"
+#include "inferwire/detail/base/form.h"
 
 namespace inferwire {
 inline namespace v0 {

@@ -12,8 +12,8 @@
 #include <memory>
 #include <string>
 
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/ref.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/ref.h"
 
 namespace inferwire {
 inline namespace v0 {

@@ -12,7 +12,7 @@
 
 #include "inferwire/bearer_token.h"
 #include "inferwire/clock.h"
-#include "inferwire/detail/form.h"
+#include "inferwire/detail/base/form.h"
 #include "inferwire/options/connection_options.h"
 #include "inferwire/options/hedge_policy.h"
 #include "inferwire/options/retry_policy.h"

@@ -18,12 +18,14 @@
 
 #include "inferwire/call_options.h"
 #include "inferwire/client_options.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/invoke_user.h"
-#include "inferwire/detail/process.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/engine/door.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/invoke_user.h"
+#include "inferwire/detail/base/process.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/engine/door.h"
+#include "inferwire/detail/wire/message.h"
+#include "inferwire/detail/wire/protobuf.h"
 #include "inferwire/executor.h"
 #include "inferwire/future.h"
 #include "inferwire/request_stream.h"
@@ -34,8 +36,6 @@
 #include "inferwire/stats.h"
 #include "inferwire/status.h"
 #include "inferwire/task.h"
-#include "inferwire/wire/message.h"
-#include "inferwire/wire/protobuf.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -43,9 +43,11 @@ namespace detail {
 
 /// A future's state, which lies in the memory of the call that it waits for.
 template <class T>
-class FutureCall final : public FutureState<T>, public engine::ReplySink {
+class FutureCall final : public FutureState<T>, public detail::engine::ReplySink {
  public:
-  FutureCall(engine::UnaryHandle& call, Decoder<T> decode) : call_(call), decode_(decode) { this->BePartOf(call); }
+  FutureCall(detail::engine::UnaryHandle& call, Decoder<T> decode) : call_(call), decode_(decode) {
+    this->BePartOf(call);
+  }
 
   void CancelSource() override { call_.Cancel(CancelledError("cancelled by the caller")); }
   Executor& executor() override { return call_.executor(); }
@@ -59,33 +61,33 @@ class FutureCall final : public FutureState<T>, public engine::ReplySink {
   }
   void Help() override { call_.HelpAlong(); }
 
-  absl::Status Decode(wire::Reply&& reply) override { return decode_(std::move(reply), reply_); }
+  absl::Status Decode(detail::wire::Reply&& reply) override { return decode_(std::move(reply), reply_); }
   void OnEnd(absl::Status status) override {
     if (!status.ok()) return this->Set(std::move(status));
     this->Set(std::move(reply_));
   }
 
  private:
-  engine::UnaryHandle& call_;
+  detail::engine::UnaryHandle& call_;
   const Decoder<T> decode_;
   T reply_{};
 };
 
 /// Starts a unary call whose answer becomes a T.
 template <class T>
-Future<T> StartFuture(const std::shared_ptr<engine::Engine>& engine, engine::CallRequest&& request,
+Future<T> StartFuture(const std::shared_ptr<detail::engine::Engine>& engine, detail::engine::CallRequest&& request,
                       CallOptions&& options, Decoder<T> decode) {
   static_assert(alignof(FutureCall<T>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
                 "inferwire: a response that is aligned to more than `new` aligns cannot be a future's result");
   absl::Status ready = request.request.status();
   FutureCall<T>* state = nullptr;
-  const Ref<engine::UnaryHandle> call =
-      engine::MakeUnary(engine, std::move(request), std::move(options), sizeof(FutureCall<T>),
-                        [&](void* memory, engine::UnaryHandle& made) -> engine::ReplySink& {
-                          return *(state = ::new (memory) FutureCall<T>(made, decode));
-                        });
+  const Ref<detail::engine::UnaryHandle> call =
+      detail::engine::MakeUnary(engine, std::move(request), std::move(options), sizeof(FutureCall<T>),
+                                [&](void* memory, detail::engine::UnaryHandle& made) -> detail::engine::ReplySink& {
+                                  return *(state = ::new (memory) FutureCall<T>(made, decode));
+                                });
   Future<T> future{Ref<FutureState<T>>(state)};
-  engine::Start(*call, std::move(ready));
+  detail::engine::Start(*call, std::move(ready));
   return future;
 }
 
@@ -123,7 +125,7 @@ class Client {
   absl::StatusOr<typename R::Response> Call(const typename R::Request& request, CallOptions options = {}) const {
     static_assert(UnaryRpc<R>,
                   "inferwire: Call takes a unary method; Stream, Upload and Open are for those that stream");
-    return CallAs<typename R::Response>({R::path(), Encode(request)}, wire::DecodeInto<typename R::Response>,
+    return CallAs<typename R::Response>({R::path(), Encode(request)}, detail::wire::DecodeInto<typename R::Response>,
                                         std::move(options));
   }
   template <auto Method>
@@ -136,7 +138,7 @@ class Client {
   Future<typename R::Response> Async(const typename R::Request& request, CallOptions options = {}) const {
     static_assert(UnaryRpc<R>,
                   "inferwire: Async takes a unary method; Stream, Upload and Open are for those that stream");
-    return AsyncAs<typename R::Response>({R::path(), Encode(request)}, wire::DecodeInto<typename R::Response>,
+    return AsyncAs<typename R::Response>({R::path(), Encode(request)}, detail::wire::DecodeInto<typename R::Response>,
                                          std::move(options));
   }
   template <auto Method>
@@ -150,7 +152,7 @@ class Client {
     static_assert(ServerStreamRpc<R>,
                   "inferwire: Stream takes a method that streams its responses alone; Call and Async are for unary "
                   "ones, Upload and Open for those that stream requests");
-    return StreamAs<typename R::Response>({R::path(), Encode(request)}, wire::DecodeInto<typename R::Response>,
+    return StreamAs<typename R::Response>({R::path(), Encode(request)}, detail::wire::DecodeInto<typename R::Response>,
                                           std::move(options));
   }
   template <auto Method>
@@ -175,15 +177,16 @@ class Client {
     static_assert(std::is_invocable_v<Resume&, const Request&, const Response&>,
                   "inferwire: resume takes (const Request&, const Response& last) and gives the request for what "
                   "comes behind `last`");
-    auto go_on = [request, resume = std::move(resume)](wire::Reply reply) mutable -> absl::StatusOr<wire::Payload> {
+    auto go_on = [request, resume = std::move(resume)](
+                     detail::wire::Reply reply) mutable -> absl::StatusOr<detail::wire::Payload> {
       Response last;
-      if (absl::Status status = wire::DecodeInto(std::move(reply), last); !status.ok()) return status;
+      if (absl::Status status = detail::wire::DecodeInto(std::move(reply), last); !status.ok()) return status;
       absl::StatusOr<Request> next =
           detail::InvokeUser("resume", [&]() -> absl::StatusOr<Request> { return resume(request, last); });
       if (!next.ok()) return next.status();
-      return wire::Encode(*next);
+      return detail::wire::Encode(*next);
     };
-    return StreamAs<Response>({R::path(), Encode(request)}, wire::DecodeInto<Response>, std::move(options),
+    return StreamAs<Response>({R::path(), Encode(request)}, detail::wire::DecodeInto<Response>, std::move(options),
                               std::move(go_on));
   }
   template <auto Method, class Resume>
@@ -211,7 +214,7 @@ class Client {
                   "inferwire: Open takes a method that streams both ways; Call and Async are for unary ones, Stream "
                   "and Upload for those that stream one way");
     return Session<typename R::Request, typename R::Response>(OpenStream(R::path(), std::move(options)),
-                                                              wire::DecodeInto<typename R::Response>);
+                                                              detail::wire::DecodeInto<typename R::Response>);
   }
   template <auto Method>
   auto Open(CallOptions options = {}) const {
@@ -224,48 +227,50 @@ class Client {
 
   // The same by path and payload, for layers that encode and decode by themselves.
 
-  using Raw = engine::CallRequest;
+  using Raw = detail::engine::CallRequest;
   /// In a forked child no message is looked at: protobuf, too, may have been in the midst of something.
   template <class Message>
-  absl::StatusOr<wire::Payload> Encode(const Message& request) const {
-    if (engine::IsForeign(*engine_)) return detail::ForkedError();
-    return wire::Encode(request);
+  absl::StatusOr<detail::wire::Payload> Encode(const Message& request) const {
+    if (detail::engine::IsForeign(*engine_)) return detail::ForkedError();
+    return detail::wire::Encode(request);
   }
   /// What the calls of all copies share, for layers that wait by themselves.
-  const std::shared_ptr<engine::Engine>& engine() const { return engine_; }
+  const std::shared_ptr<detail::engine::Engine>& engine() const { return engine_; }
 
   /// Not for what travels on a shared stream, whose answer comes by another thread: AsyncAs waits for that.
   template <class T>
   absl::StatusOr<T> CallAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options) const {
-    if (engine::IsForeign(*engine_)) return Refused(options);
+    if (detail::engine::IsForeign(*engine_)) return Refused(options);
     absl::StatusOr<T> out{T()};
-    absl::Status status = engine::CallAndWait(engine_, std::move(raw), std::move(options),
-                                              [&](wire::Reply&& reply) { return decode(std::move(reply), *out); });
+    absl::Status status =
+        detail::engine::CallAndWait(engine_, std::move(raw), std::move(options),
+                                    [&](detail::wire::Reply&& reply) { return decode(std::move(reply), *out); });
     if (!status.ok()) out = std::move(status);
     return out;
   }
   template <class T>
   Future<T> AsyncAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options) const {
-    if (engine::IsForeign(*engine_)) return MakeReadyFuture<T>(Refused(options));
+    if (detail::engine::IsForeign(*engine_)) return MakeReadyFuture<T>(Refused(options));
     return detail::StartFuture<T>(engine_, std::move(raw), std::move(options), decode);
   }
   template <class T>
   ResponseStream<T> StreamAs(Raw&& raw, detail::Decoder<T> decode, CallOptions&& options,
-                             engine::ResumeFunction resume = nullptr) const {
-    return ResponseStream<T>(engine::StartStream(engine_, std::move(raw), std::move(options),
-                                                 engine::StreamForm::kServerStream, std::move(resume)),
+                             detail::engine::ResumeFunction resume = nullptr) const {
+    return ResponseStream<T>(detail::engine::StartStream(engine_, std::move(raw), std::move(options),
+                                                         detail::engine::StreamForm::kServerStream, std::move(resume)),
                              decode);
   }
 
  private:
-  explicit Client(std::shared_ptr<engine::Engine> engine) : engine_(std::move(engine)) {}
+  explicit Client(std::shared_ptr<detail::engine::Engine> engine) : engine_(std::move(engine)) {}
 
   static absl::Status Refused(const CallOptions& options);
-  detail::Ref<engine::StreamHandle> OpenStream(const std::string& path, CallOptions options) const {
-    return engine::StartStream(engine_, {path, wire::Payload()}, std::move(options), engine::StreamForm::kOpen);
+  detail::Ref<detail::engine::StreamHandle> OpenStream(const std::string& path, CallOptions options) const {
+    return detail::engine::StartStream(engine_, {path, detail::wire::Payload()}, std::move(options),
+                                       detail::engine::StreamForm::kOpen);
   }
 
-  std::shared_ptr<engine::Engine> engine_;
+  std::shared_ptr<detail::engine::Engine> engine_;
 };
 
 }  // namespace v0

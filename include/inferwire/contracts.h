@@ -11,11 +11,11 @@
 #include <string_view>
 #include <vector>
 
-#include "inferwire/contract/admin_table.h"
 #include "inferwire/contract/any_contract.h"
 #include "inferwire/contract/contract.h"
-#include "inferwire/contract/table.h"
-#include "inferwire/detail/form.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/contract/admin_table.h"
+#include "inferwire/detail/contract/table.h"
 
 // Generated code is there to be included if its component is linked.
 #if __has_include("inferwire/contract/open_inference.grpc.pb.h")

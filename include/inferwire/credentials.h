@@ -12,7 +12,7 @@
 #include <string>
 #include <utility>
 
-#include "inferwire/detail/form.h"
+#include "inferwire/detail/base/form.h"
 
 namespace grpc {
 class ChannelCredentials;

@@ -20,9 +20,9 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/invoke_user.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/invoke_user.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
 #include "inferwire/tensor.h"

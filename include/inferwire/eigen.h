@@ -19,8 +19,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
 #include "inferwire/tensor.h"
@@ -41,7 +41,7 @@ concept EigenDense = std::derived_from<std::remove_cvref_t<M>, Eigen::DenseBase<
 template <class M>
 inline constexpr bool kEigenPlain = std::derived_from<M, Eigen::PlainObjectBase<M>>;
 
-/// In the order of a tensor: row-major, or so that there is no order.
+/// In the order of a tensor: row-major, or a vector, where order does not matter.
 template <class M>
 inline constexpr bool kEigenRowMajor = bool(M::IsRowMajor) || bool(M::IsVectorAtCompileTime);
 

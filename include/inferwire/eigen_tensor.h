@@ -20,8 +20,8 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/eigen.h"
 
 namespace inferwire {

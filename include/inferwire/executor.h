@@ -20,9 +20,9 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/process.h"
-#include "inferwire/detail/ref.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/process.h"
+#include "inferwire/detail/base/ref.h"
 
 namespace inferwire {
 inline namespace v0 {

@@ -22,9 +22,9 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/pieces.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/pieces.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/tensor.h"
 
 namespace inferwire {

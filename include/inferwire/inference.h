@@ -20,7 +20,7 @@
 #include "inferwire/client_options.h"
 #include "inferwire/contract/any_contract.h"
 #include "inferwire/contract/contract.h"
-#include "inferwire/detail/form.h"
+#include "inferwire/detail/base/form.h"
 #include "inferwire/model.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/readiness.h"
@@ -123,7 +123,7 @@ class InferenceClient : public AnyInferenceClient {
     return AnyInferenceClient::Metadata(std::move(options));
   }
   absl::Status CheckDialect(CallOptions options = {}) const
-    requires KnowsServers<C>
+    requires ChecksDialect<C>
   {
     return AnyInferenceClient::CheckDialect(std::move(options));
   }

@@ -18,17 +18,17 @@
 #include "inferwire/client.h"
 #include "inferwire/contract/any_contract.h"
 #include "inferwire/contract/contract.h"
-#include "inferwire/contract/table.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/engine/door.h"
-#include "inferwire/engine/gate.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/contract/table.h"
+#include "inferwire/detail/engine/door.h"
+#include "inferwire/detail/engine/gate.h"
+#include "inferwire/detail/wire/message.h"
 #include "inferwire/future.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/response_stream.h"
-#include "inferwire/wire/message.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -103,27 +103,27 @@ class Model {
 
   /// `shared`: where the model's requests travel together with those of other objects of this kind.
   Model(const detail::ContractTable& contract, Client client, std::string name, ModelOptions options,
-        detail::Ref<engine::Carrier> shared);
+        detail::Ref<detail::engine::StreamMux> shared);
 
-  absl::StatusOr<wire::Payload> Encode(InferRequest& request) const;
+  absl::StatusOr<detail::wire::Payload> Encode(InferRequest& request) const;
   bool OverStream(const CallOptions& options) const;
   Client::Raw RawFor(InferRequest& request, const CallOptions& options) const;
   detail::Decoder<InferResult> DecoderFor(const InferRequest& request, const CallOptions& options) const;
-  Client::Raw Shared(InferRequest& request, const detail::Ref<engine::Carrier>& carrier,
-                     std::shared_ptr<engine::Gate> gate) const;
+  Client::Raw Shared(InferRequest& request, const detail::Ref<detail::engine::StreamMux>& mux,
+                     std::shared_ptr<detail::engine::Gate> gate) const;
 
   // The model's metadata.
 
   Future<ModelMetadata> AskMetadata(CallOptions options, detail::Decoder<ModelMetadata> decode) const;
-  std::shared_ptr<engine::Gate> Gate(const InferRequest& request, const CallOptions& options) const;
-  std::shared_ptr<engine::Gate> StreamGate(const InferRequest& request, const CallOptions& options) const;
+  std::shared_ptr<detail::engine::Gate> Gate(const InferRequest& request, const CallOptions& options) const;
+  std::shared_ptr<detail::engine::Gate> StreamGate(const InferRequest& request, const CallOptions& options) const;
 
   const detail::ContractTable* contract_;
   Client client_;
   std::string name_;
   ModelOptions options_;
-  detail::Ref<engine::Carrier> shared_;        // where the contract shares streams
-  std::shared_ptr<detail::KnownModel> known_;  // where requests are checked
+  detail::Ref<detail::engine::StreamMux> shared_;  // where the contract shares streams
+  std::shared_ptr<detail::KnownModel> known_;      // where requests are checked
 };
 
 }  // namespace v0

@@ -24,9 +24,9 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/file.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/file.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/tensor.h"
 

@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "inferwire/contract/contract.h"
+#include "inferwire/detail/wire/message.h"
+#include "inferwire/detail/wire/protobuf.h"
 #include "inferwire/options/health_policy.h"
-#include "inferwire/wire/message.h"
-#include "inferwire/wire/protobuf.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -18,9 +18,9 @@ namespace detail {
 
 /// Whether an answer with a field `ready` says so.
 template <class Response>
-bool IsReady(wire::Reply&& reply) {
+bool IsReady(detail::wire::Reply&& reply) {
   Response response;
-  return wire::DecodeInto(std::move(reply), response).ok() && response.ready();
+  return detail::wire::DecodeInto(std::move(reply), response).ok() && response.ready();
 }
 
 }  // namespace detail

@@ -11,15 +11,15 @@
 #include <optional>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/process.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/detail/stop.h"
-#include "inferwire/engine/door.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/process.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/base/stop.h"
+#include "inferwire/detail/engine/door.h"
+#include "inferwire/detail/wire/message.h"
+#include "inferwire/detail/wire/protobuf.h"
 #include "inferwire/executor.h"
 #include "inferwire/response_stream.h"
-#include "inferwire/wire/message.h"
-#include "inferwire/wire/protobuf.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -28,7 +28,7 @@ namespace detail {
 /// One write as an awaitable giving its absl::Status. Suspends only while the write window is full.
 class WriteAwaiter {
  public:
-  WriteAwaiter(Ref<engine::StreamHandle> call, absl::StatusOr<wire::Payload> payload)
+  WriteAwaiter(Ref<detail::engine::StreamHandle> call, absl::StatusOr<detail::wire::Payload> payload)
       : call_(std::move(call)), payload_(std::move(payload)) {}
   WriteAwaiter(const WriteAwaiter&) = delete;
   WriteAwaiter& operator=(const WriteAwaiter&) = delete;
@@ -53,9 +53,9 @@ class WriteAwaiter {
   }
 
  private:
-  using State = engine::StreamHandle::WriteState;
-  Ref<engine::StreamHandle> call_;
-  absl::StatusOr<wire::Payload> payload_;
+  using State = detail::engine::StreamHandle::WriteState;
+  Ref<detail::engine::StreamHandle> call_;
+  absl::StatusOr<detail::wire::Payload> payload_;
   State state_ = State::kEnded;
   bool suspended_ = false;
   OnStop<CancelStream> on_stop_;
@@ -63,19 +63,19 @@ class WriteAwaiter {
 
 /// The writing half, for RequestStream and Session alike.
 template <class Request>
-absl::StatusOr<wire::Payload> EncodeFor(const Ref<engine::StreamHandle>& call, const Request& request) {
+absl::StatusOr<detail::wire::Payload> EncodeFor(const Ref<detail::engine::StreamHandle>& call, const Request& request) {
   if (call && call->OfForeignClient()) return ForkedError();  // no message is looked at in a forked child
-  return wire::Encode(request);
+  return detail::wire::Encode(request);
 }
 template <class Request>
-absl::Status WriteMessage(const Ref<engine::StreamHandle>& call, const Request& request) {
+absl::Status WriteMessage(const Ref<detail::engine::StreamHandle>& call, const Request& request) {
   if (!call) return detail::FailedPreconditionError("the stream was moved away");
-  absl::StatusOr<wire::Payload> payload = EncodeFor(call, request);
+  absl::StatusOr<detail::wire::Payload> payload = EncodeFor(call, request);
   if (!payload.ok()) return payload.status();
   return call->Write(*std::move(payload));
 }
 template <class Request>
-WriteAwaiter AsyncWriteMessage(const Ref<engine::StreamHandle>& call, const Request& request) {
+WriteAwaiter AsyncWriteMessage(const Ref<detail::engine::StreamHandle>& call, const Request& request) {
   return WriteAwaiter(call, EncodeFor(call, request));
 }
 
@@ -86,7 +86,7 @@ WriteAwaiter AsyncWriteMessage(const Ref<engine::StreamHandle>& call, const Requ
 template <class Request, class Response>
 class [[nodiscard("dropping a stream cancels its call")]] RequestStream {
  public:
-  explicit RequestStream(detail::Ref<engine::StreamHandle> call) : call_(std::move(call)) {}
+  explicit RequestStream(detail::Ref<detail::engine::StreamHandle> call) : call_(std::move(call)) {}
   RequestStream(RequestStream&&) noexcept = default;
   RequestStream& operator=(RequestStream&& other) noexcept {
     if (this != &other) {
@@ -106,16 +106,16 @@ class [[nodiscard("dropping a stream cancels its call")]] RequestStream {
   /// Half-closes, waits for the end, and gives the server's response or its status. Once.
   absl::StatusOr<Response> Finish() {
     if (!call_) return detail::FailedPreconditionError("the stream was finished or moved away");
-    const detail::Ref<engine::StreamHandle> call = std::exchange(call_, {});
+    const detail::Ref<detail::engine::StreamHandle> call = std::exchange(call_, {});
     call->WritesDone().IgnoreError();  // the end tells more
-    wire::Reply reply;
+    detail::wire::Reply reply;
     const bool received = call->Read(&reply);
-    if (wire::Reply second; received && call->Read(&second)) {
+    if (detail::wire::Reply second; received && call->Read(&second)) {
       call->Fail(detail::InternalError("the server sent more than one response to a client-streaming call"));
     }
     if (absl::Status status = call->status(); !status.ok()) return status;
     absl::StatusOr<Response> response{Response()};
-    if (absl::Status status = wire::DecodeInto(std::move(reply), *response); !status.ok()) return status;
+    if (absl::Status status = detail::wire::DecodeInto(std::move(reply), *response); !status.ok()) return status;
     return response;
   }
 
@@ -133,7 +133,7 @@ class [[nodiscard("dropping a stream cancels its call")]] RequestStream {
     if (call_) call_->Cancel(detail::CancelledError("the stream was dropped"));
   }
 
-  detail::Ref<engine::StreamHandle> call_;
+  detail::Ref<detail::engine::StreamHandle> call_;
 };
 
 }  // namespace v0

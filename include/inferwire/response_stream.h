@@ -12,14 +12,14 @@
 #include <optional>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/detail/stop.h"
-#include "inferwire/engine/door.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/base/stop.h"
+#include "inferwire/detail/engine/door.h"
+#include "inferwire/detail/wire/message.h"
 #include "inferwire/executor.h"
 #include "inferwire/stats.h"
 #include "inferwire/status.h"
-#include "inferwire/wire/message.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -27,7 +27,7 @@ namespace detail {
 
 /// A stream's wait heeds the stop token of the coroutine that waits.
 struct CancelStream {
-  engine::StreamHandle* call;
+  detail::engine::StreamHandle* call;
   void operator()() const { call->Cancel(detail::CancelledError("cancelled with the task that used it")); }
 };
 
@@ -107,9 +107,9 @@ class MessageRange {
     }
 
    private:
-    using State = engine::StreamHandle::ReadState;
+    using State = detail::engine::StreamHandle::ReadState;
     MessageRange& range_;
-    wire::Reply reply_;
+    detail::wire::Reply reply_;
     State state_ = State::kEnded;
     bool suspended_ = false;
     detail::OnStop<detail::CancelStream> on_stop_;
@@ -124,10 +124,10 @@ class MessageRange {
   [[nodiscard]] Metadata trailing_metadata() const { return call_ ? call_->TrailingMetadata() : Metadata(); }
 
  protected:
-  MessageRange(detail::Ref<engine::StreamHandle> call, detail::Decoder<T> decode)
+  MessageRange(detail::Ref<detail::engine::StreamHandle> call, detail::Decoder<T> decode)
       : call_(std::move(call)), decode_(decode) {}
 
-  const detail::Ref<engine::StreamHandle>& call() const { return call_; }
+  const detail::Ref<detail::engine::StreamHandle>& call() const { return call_; }
   /// Ends the call with CANCELLED unless it has ended.
   void CancelCall(const char* why) {
     if (call_) call_->Cancel(detail::CancelledError(why));
@@ -143,7 +143,7 @@ class MessageRange {
  private:
   // Into the message that was there, so that a loop makes one of them.
   void ReadInto(std::optional<T>& out) {
-    wire::Reply reply;
+    detail::wire::Reply reply;
     if (call_ && call_->Read(&reply)) {
       Decode(std::move(reply), out);
     } else {
@@ -151,7 +151,7 @@ class MessageRange {
     }
   }
   // What does not decode ends the call: the messages behind it would be taken for something they are not.
-  void Decode(wire::Reply&& reply, std::optional<T>& out) {
+  void Decode(detail::wire::Reply&& reply, std::optional<T>& out) {
     if (!out.has_value()) out.emplace();
     if (absl::Status status = decode_(std::move(reply), *out); !status.ok()) {
       call_->Fail(std::move(status));
@@ -159,7 +159,7 @@ class MessageRange {
     }
   }
 
-  detail::Ref<engine::StreamHandle> call_;
+  detail::Ref<detail::engine::StreamHandle> call_;
   detail::Decoder<T> decode_;
   std::optional<T> current_;
 };
@@ -169,7 +169,7 @@ class MessageRange {
 template <class T>
 class [[nodiscard("dropping a stream cancels its call")]] ResponseStream : public MessageRange<T> {
  public:
-  ResponseStream(detail::Ref<engine::StreamHandle> call, detail::Decoder<T> decode)
+  ResponseStream(detail::Ref<detail::engine::StreamHandle> call, detail::Decoder<T> decode)
       : MessageRange<T>(std::move(call), decode) {}
   ResponseStream(ResponseStream&&) noexcept = default;
   ResponseStream& operator=(ResponseStream&& other) noexcept {

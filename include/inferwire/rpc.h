@@ -16,7 +16,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "inferwire/detail/fixed_string.h"
+#include "inferwire/detail/base/fixed_string.h"
 
 namespace grpc {
 class ClientContext;

@@ -13,8 +13,8 @@
 #include <stdexec/execution.hpp>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/ref.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/ref.h"
 #include "inferwire/future.h"
 
 namespace inferwire {

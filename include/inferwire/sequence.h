@@ -13,9 +13,9 @@
 #include <utility>
 
 #include "inferwire/call_options.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/engine/door.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/engine/door.h"
 #include "inferwire/future.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
@@ -63,8 +63,8 @@ class [[nodiscard]] Sequence {
 
   Model model_;
   decltype(SequenceStep::id) id_;
-  detail::Ref<engine::Carrier> stream_;        // null where the contract has none
-  std::shared_ptr<std::atomic<State>> state_;  // of the futures too
+  detail::Ref<detail::engine::StreamMux> stream_;  // null where the contract has none
+  std::shared_ptr<std::atomic<State>> state_;      // of the futures too
 };
 
 }  // namespace v0

@@ -9,9 +9,9 @@
 #include <optional>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/engine/door.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/engine/door.h"
 #include "inferwire/request_stream.h"
 #include "inferwire/response_stream.h"
 
@@ -23,7 +23,7 @@ inline namespace v0 {
 template <class Request, class Response>
 class [[nodiscard("dropping a session cancels its call")]] Session : private MessageRange<Response> {
  public:
-  Session(detail::Ref<engine::StreamHandle> call, detail::Decoder<Response> decode)
+  Session(detail::Ref<detail::engine::StreamHandle> call, detail::Decoder<Response> decode)
       : MessageRange<Response>(std::move(call), decode) {}
   Session(Session&&) noexcept = default;
   Session& operator=(Session&& other) noexcept {

@@ -16,9 +16,9 @@
 #include <string_view>
 #include <type_traits>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/fixed_string.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/fixed_string.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/tensor.h"
 

@@ -13,9 +13,9 @@
 #include <type_traits>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/invoke_user.h"
-#include "inferwire/detail/ref.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/invoke_user.h"
+#include "inferwire/detail/base/ref.h"
 #include "inferwire/executor.h"
 #include "inferwire/future.h"
 #include "inferwire/task.h"
@@ -31,7 +31,7 @@ class TaskState final : public FutureState<typename Flatten<T>::Type>, public Ro
   using U = typename Flatten<T>::Type;
 
   TaskState(Task<T> task, std::shared_ptr<Executor> executor)
-      : executor_(std::move(executor)), root_(Drive(std::move(task), result_)) {}
+      : executor_(std::move(executor)), root_(RunRoot(std::move(task), result_)) {}
 
   void Start() {
     RunOn(*executor_, [self = Ref<TaskState>(this)](absl::Status taken) {
@@ -72,7 +72,7 @@ class TaskState final : public FutureState<typename Flatten<T>::Type>, public Ro
   Ref<TaskState> self_;
   std::optional<Kept<T>> result_;
   absl::Status error_;  // that it threw, or never began
-  std::optional<Root> root_;
+  std::optional<RootTask> root_;
 };
 
 }  // namespace detail

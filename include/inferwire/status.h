@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/printable.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/printable.h"
 #include "inferwire/error_details.h"
 #include "inferwire/stats.h"
 

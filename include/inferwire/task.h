@@ -17,7 +17,7 @@
 #include <variant>
 #include <vector>
 
-#include "inferwire/detail/stop.h"
+#include "inferwire/detail/base/stop.h"
 #include "inferwire/executor.h"
 
 namespace inferwire {
@@ -172,7 +172,7 @@ class ThisTask {
 
 namespace detail {
 
-/// Whoever starts a Root, and is told of its end, on whatever thread that comes.
+/// Whoever starts a RootTask, and is told of its end, on whatever thread that comes.
 class RootOwner {
  public:
   /// It threw; the exception is being handled. Ended follows.
@@ -185,11 +185,11 @@ class RootOwner {
 };
 
 /// The coroutine that awaits the outermost task.
-class Root {
+class RootTask {
  public:
   class promise_type {
    public:
-    Root get_return_object() { return Root(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    RootTask get_return_object() { return RootTask(std::coroutine_handle<promise_type>::from_promise(*this)); }
     std::suspend_always initial_suspend() noexcept { return {}; }
     auto final_suspend() noexcept {
       struct Tell {
@@ -206,18 +206,18 @@ class Root {
     SyncWaiter* waiter() const noexcept { return waiter_; }
 
    private:
-    friend class Root;
+    friend class RootTask;
     RootOwner* owner_ = nullptr;
     SyncWaiter* waiter_ = nullptr;
     std::stop_token stop_;
   };
 
-  Root(Root&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-  Root& operator=(Root other) noexcept {
+  RootTask(RootTask&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  RootTask& operator=(RootTask other) noexcept {
     std::swap(handle_, other.handle_);
     return *this;
   }
-  ~Root() {
+  ~RootTask() {
     if (handle_) handle_.destroy();
   }
 
@@ -231,7 +231,7 @@ class Root {
   }
 
  private:
-  explicit Root(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
+  explicit RootTask(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
   std::coroutine_handle<promise_type> handle_;
 };
 
@@ -241,7 +241,7 @@ using Kept = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 
 /// Awaits `task` and puts its result into `slot`, which must outlive it.
 template <class T>
-Root Drive(Task<T> task, std::optional<Kept<T>>& slot) {
+RootTask RunRoot(Task<T> task, std::optional<Kept<T>>& slot) {
   if constexpr (std::is_void_v<T>) {
     co_await std::move(task);
     slot.emplace();
@@ -273,9 +273,9 @@ class BlockedThread final : public RootOwner {
 };
 
 /// Several roots that run at once; awaited, it starts them and goes on when all have ended.
-class Group final : public RootOwner {
+class TaskGroup final : public RootOwner {
  public:
-  void Add(Root root) { roots_.push_back(std::move(root)); }
+  void Add(RootTask root) { roots_.push_back(std::move(root)); }
 
   bool await_ready() const noexcept { return roots_.empty(); }
   template <class Promise>
@@ -283,7 +283,7 @@ class Group final : public RootOwner {
     continuation_ = caller;
     left_.store(roots_.size() + 1, std::memory_order_relaxed);  // and one for this loop
     on_stop_.Arm(caller, StopAll{*this});
-    for (Root& root : roots_) root.Start(*this, stop_.get_token(), WaiterOf(caller));
+    for (RootTask& root : roots_) root.Start(*this, stop_.get_token(), WaiterOf(caller));
     return !Last();
   }
   void await_resume() {
@@ -295,7 +295,7 @@ class Group final : public RootOwner {
 
  private:
   struct StopAll {
-    Group& group;
+    TaskGroup& group;
     void operator()() const {
       // The last of them may end in this, and the group with it.
       std::stop_source stop = group.stop_;
@@ -313,7 +313,7 @@ class Group final : public RootOwner {
   }
   bool Last() noexcept { return left_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
 
-  std::vector<Root> roots_;
+  std::vector<RootTask> roots_;
   std::coroutine_handle<> continuation_;
   std::atomic<std::size_t> left_{0};
   std::atomic<bool> threw_{false};
@@ -332,7 +332,7 @@ template <class T>
 T SyncWait(Task<T> task, std::stop_token stop = {}) {
   std::optional<detail::Kept<T>> result;
   detail::BlockedThread thread;
-  detail::Root root = detail::Drive(std::move(task), result);
+  detail::RootTask root = detail::RunRoot(std::move(task), result);
   root.Start(thread, std::move(stop), thread.waiter());
   thread.Wait();
   if constexpr (!std::is_void_v<T>) return *std::move(result);
@@ -343,8 +343,8 @@ T SyncWait(Task<T> task, std::stop_token stop = {}) {
 template <class T>
 Task<std::conditional_t<std::is_void_v<T>, void, std::vector<detail::Kept<T>>>> WhenAll(std::vector<Task<T>> tasks) {
   std::vector<std::optional<detail::Kept<T>>> results(tasks.size());
-  detail::Group group;
-  for (std::size_t i = 0; i < tasks.size(); ++i) group.Add(detail::Drive(std::move(tasks[i]), results[i]));
+  detail::TaskGroup group;
+  for (std::size_t i = 0; i < tasks.size(); ++i) group.Add(detail::RunRoot(std::move(tasks[i]), results[i]));
   co_await group;
   if constexpr (!std::is_void_v<T>) {
     std::vector<T> out;
@@ -359,8 +359,8 @@ template <class... T>
   requires(sizeof...(T) > 0)
 Task<std::tuple<detail::Kept<T>...>> WhenAll(Task<T>... tasks) {
   std::tuple<std::optional<detail::Kept<T>>...> results;
-  detail::Group group;
-  std::apply([&](auto&... result) { (group.Add(detail::Drive(std::move(tasks), result)), ...); }, results);
+  detail::TaskGroup group;
+  std::apply([&](auto&... result) { (group.Add(detail::RunRoot(std::move(tasks), result)), ...); }, results);
   co_await group;
   co_return std::apply([](auto&... result) { return std::tuple<detail::Kept<T>...>(*std::move(result)...); }, results);
 }

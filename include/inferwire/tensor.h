@@ -26,8 +26,8 @@
 #include <variant>
 #include <vector>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/text.h"
 
 namespace inferwire {
 inline namespace v0 {

@@ -18,8 +18,8 @@
 #include <string_view>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
 #include "inferwire/tensor.h"

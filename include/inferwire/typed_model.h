@@ -23,8 +23,8 @@
 
 #include "inferwire/call_options.h"
 #include "inferwire/contract/any_contract.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/future.h"
 #include "inferwire/inference.h"
 #include "inferwire/signature.h"

@@ -19,9 +19,9 @@
 #include <vector>
 
 #include "inferwire/contract/open_inference.h"
+#include "inferwire/detail/testing/relay.h"
 #include "inferwire/inference.h"
 #include "inferwire/testing/fake_clock.h"
-#include "inferwire/testing/relay.h"
 #include "support/inference.h"
 #include "support/slow.h"
 
@@ -282,8 +282,8 @@ TEST_CASE("what is not acknowledged ends each connection in its time, PINGs or n
                {{.keepalive_timeout = absl::Seconds(5), .lent_memory_timeout = absl::Seconds(3)}, true, 3'000}};
   for (const auto& [options, lends, milliseconds] : cases) {
     const RawServer server(Echo);
-    inferwire::channel::Channel channel(server.target(), grpc::InsecureChannelCredentials(),
-                                        inferwire::channel::Arguments(1 << 20, options, ""), options);
+    inferwire::detail::channel::Channel channel(server.target(), grpc::InsecureChannelCredentials(),
+                                                inferwire::detail::channel::Arguments(1 << 20, options, ""), options);
     grpc::Channel& connection = *channel.connection(/*idempotent=*/true, lends)->channel();
     REQUIRE(connection.WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(10)));
     // A few more, by which connections of one kind are told from each other.

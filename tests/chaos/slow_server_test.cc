@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/testing/relay.h"
+#include "inferwire/detail/testing/relay.h"
 #include "support/inference.h"
 #include "support/slow.h"
 

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "inferwire/contract/open_inference.h"
+#include "inferwire/detail/wire/writer.h"
 #include "inferwire/inference.h"
-#include "inferwire/wire/writer.h"
 #include "support/inference.h"
 #include "support/open_inference.h"
 
@@ -21,8 +21,8 @@ using inferwire::DataType;
 using inferwire::InferResult;
 using inferwire::OpenInference;
 using inferwire::Shape;
-using inferwire::wire::Field;
-using inferwire::wire::Varint;
+using inferwire::detail::wire::Field;
+using inferwire::detail::wire::Varint;
 using namespace inferwire_test;  // NOLINT
 
 namespace {
@@ -61,7 +61,7 @@ std::string Prefixed(std::uint32_t length, std::string_view bytes) {
 }
 std::string Entry(std::string_view key, std::string_view value) { return Field(1, key) + Field(2, value); }
 std::string Double(double value) {
-  return inferwire::wire::Written([&](auto& out) { inferwire::wire::PutDouble(out, 4, value); });
+  return inferwire::detail::wire::Written([&](auto& out) { inferwire::detail::wire::PutDouble(out, 4, value); });
 }
 std::string Nested(std::size_t levels) {
   std::string out;
@@ -218,7 +218,7 @@ TEST_CASE("a stream's wrapper is read as strictly", "[contract][hostile]") {
   };
   const auto read = [](const std::string& bytes) {
     auto reply = InPieces(bytes, 3);
-    const auto label = OpenInference::ReadLabel<Label>(reply);
+    const auto label = OpenInference::ReadTag<Label>(reply);
     const absl::Status status = OpenInference::DecodeStreamed(InPieces(bytes, 3)).status();
     if (!label.ok()) CHECK(label.status() == status);
     return status;

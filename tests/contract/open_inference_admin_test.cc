@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "inferwire/contract/open_inference_admin.h"
+#include "inferwire/detail/contract/open_inference_admin.h"
 
 #include <fstream>
 #include <iterator>

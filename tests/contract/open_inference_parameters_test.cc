@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "inferwire/contract/open_inference_parameters.h"
+#include "inferwire/detail/contract/open_inference_parameters.h"
 
 #include <limits>
 #include <string>

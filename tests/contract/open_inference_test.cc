@@ -285,8 +285,8 @@ TEST_CASE("a model that repeats such words is not about to go, nor are other ser
   }
   CHECK_FALSE(inferwire::OpenInference::Draining(
       absl::InternalError("Server is stopping, scheduler for model has stopped accepting new inference requests")));
-  static_assert(inferwire::KnowsDraining<inferwire::TypedContents<inferwire::OpenInference>>);
-  static_assert(!inferwire::KnowsDraining<inferwire::OpenInferenceKServe>);
-  static_assert(!inferwire::KnowsDraining<inferwire::OpenInferenceMlServer>);
-  static_assert(!inferwire::KnowsDraining<inferwire::OpenInferenceTorchServe>);
+  static_assert(inferwire::DetectsDraining<inferwire::TypedContents<inferwire::OpenInference>>);
+  static_assert(!inferwire::DetectsDraining<inferwire::OpenInferenceKServe>);
+  static_assert(!inferwire::DetectsDraining<inferwire::OpenInferenceMlServer>);
+  static_assert(!inferwire::DetectsDraining<inferwire::OpenInferenceTorchServe>);
 }

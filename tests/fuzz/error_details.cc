@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The error details of a trailer: whatever comes is read or skipped, and what comes behind changes nothing before it.
-#include "inferwire/wire/error_details.h"
+#include "inferwire/detail/wire/error_details.h"
 
 #include <cstdint>
 #include <string_view>
@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // 64 details of 256 entries, none of more than half a KiB in a vector that grows; and an entry is in two bytes.
   const auto read = [](std::string_view part) {
     return inferwire_fuzz::Within(inferwire_fuzz::Twice(part.size(), 512, std::size_t{16} << 20),
-                                  [&] { return inferwire::wire::ReadErrorDetails(part); });
+                                  [&] { return inferwire::detail::wire::ReadErrorDetails(part); });
   };
   const std::vector<ErrorDetail> all = read(bytes);
   Require(all.size() <= 64, "there is an end");
@@ -29,10 +29,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   // What comes in front of a field does not depend on it.
   std::size_t before = 0;
-  inferwire::wire::Reader reader(bytes);
+  inferwire::detail::wire::Reader reader(bytes);
   std::size_t end = 0;
   for (int i = 0; i < 64 && reader.Next(); ++i) {
-    if (reader.type() != inferwire::wire::Reader::kBytes) continue;
+    if (reader.type() != inferwire::detail::wire::Reader::kBytes) continue;
     end = static_cast<std::size_t>(reader.bytes().data() + reader.bytes().size() - bytes.data());
     if (reader.bytes().empty()) continue;
     const std::vector<ErrorDetail> some = read(bytes.substr(0, end));

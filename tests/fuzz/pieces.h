@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "fuzz/heap.h"
-#include "inferwire/detail/pieces.h"
-#include "inferwire/wire/message.h"
+#include "inferwire/detail/base/pieces.h"
+#include "inferwire/detail/wire/message.h"
 
 namespace inferwire_fuzz {
 
@@ -42,12 +42,13 @@ inline std::vector<std::string_view> CutUp(std::string_view bytes, Cut cut) {
 }
 
 /// As it comes from the transport.
-inline inferwire::wire::Reply ToReply(std::string_view bytes, Cut cut) {
+inline inferwire::detail::wire::Reply ToReply(std::string_view bytes, Cut cut) {
   std::vector<grpc::Slice> slices;
   for (const std::string_view piece : CutUp(bytes, cut)) slices.emplace_back(piece.data(), piece.size());
   grpc::ByteBuffer buffer(slices.data(), slices.size());
-  inferwire::wire::Reply reply;
-  Require(grpc::SerializationTraits<inferwire::wire::Reply>::Deserialize(&buffer, &reply).ok(), "a reply comes in");
+  inferwire::detail::wire::Reply reply;
+  Require(grpc::SerializationTraits<inferwire::detail::wire::Reply>::Deserialize(&buffer, &reply).ok(),
+          "a reply comes in");
   return reply;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The wire reader: bytes in one piece and in many must read alike, and as protobuf reads them.
-#include "inferwire/wire/reader.h"
+#include "inferwire/detail/wire/reader.h"
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/unknown_field_set.h>
@@ -18,8 +18,8 @@
 using google::protobuf::UnknownField;
 using google::protobuf::UnknownFieldSet;
 using inferwire::detail::Pieces;
-using inferwire::wire::PieceReader;
-using inferwire::wire::Reader;
+using inferwire::detail::wire::PieceReader;
+using inferwire::detail::wire::Reader;
 using inferwire_fuzz::Require;
 
 namespace {

@@ -5,7 +5,7 @@
 #include "fuzz/reply.h"
 
 #include "fuzz/pieces.h"
-#include "inferwire/contract/open_inference_codec.h"
+#include "inferwire/detail/contract/open_inference_codec.h"
 
 using inferwire::InferResult;
 using inferwire_fuzz::Cut;
@@ -15,7 +15,7 @@ namespace {
 absl::StatusOr<InferResult> Decode(std::string_view bytes, Cut cut) {
   // The pieces themselves are the transport's: a slice is 32 bytes, a view of it 16.
   const std::size_t pieces = inferwire_fuzz::CutUp(bytes, cut).size() * 2 * (32 + 16);
-  inferwire::wire::Reply reply = inferwire_fuzz::ToReply(bytes, cut);
+  inferwire::detail::wire::Reply reply = inferwire_fuzz::ToReply(bytes, cut);
   return inferwire_fuzz::Within(inferwire_fuzz::MostForReply(bytes) + pieces,
                                 [&] { return inferwire::OpenInferenceCodec::Decode(std::move(reply)); });
 }

@@ -19,9 +19,9 @@
 
 #include "fuzz/heap.h"
 #include "fuzz/lenient.pb.h"
+#include "inferwire/detail/wire/reader.h"
 #include "inferwire/infer_result.h"
 #include "inferwire/tensor.h"
-#include "inferwire/wire/reader.h"
 
 namespace inferwire_fuzz {
 
@@ -29,7 +29,7 @@ namespace inferwire_fuzz {
 /// more than half a KiB. Typed numbers arrive in as little as a byte and are 8 bytes wide: those are not raw.
 inline std::size_t MostForReply(std::string_view bytes) {
   bool raw = false;
-  inferwire::wire::Reader reader(bytes);
+  inferwire::detail::wire::Reader reader(bytes);
   while (reader.Next()) raw = raw || reader.field() == 6;
   return Twice(bytes.size(), 256, std::size_t{4} << 20, raw ? 2 : 8);
 }

@@ -13,7 +13,7 @@
 #include "fuzz/heap.h"
 #include "fuzz/lenient.pb.h"
 #include "fuzz/pieces.h"
-#include "inferwire/contract/open_inference_codec.h"
+#include "inferwire/detail/contract/open_inference_codec.h"
 
 using inferwire::DataType;
 using inferwire::InferInput;
@@ -168,7 +168,7 @@ InferRequest Request(Choices& choices, std::vector<std::shared_ptr<std::string>>
   return request;
 }
 
-std::string BytesOf(const inferwire::wire::Payload& payload) {
+std::string BytesOf(const inferwire::detail::wire::Payload& payload) {
   std::string out;
   for (const grpc::Slice& slice : payload.slices()) {
     out.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
@@ -229,6 +229,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!input.placement().has_value()) expected.add_raw_input_contents(Raw(input));
   }
   Require(Sorted(whole) == Sorted(expected), "both say the same");
-  Require(BytesOf(inferwire::wire::Owned(*payload)) == bytes, "and so does a copy that lends nothing");
+  Require(BytesOf(inferwire::detail::wire::Owned(*payload)) == bytes, "and so does a copy that lends nothing");
   return 0;
 }

@@ -3,7 +3,7 @@
 // Answers on a stream, and what they say to the stream.
 #include "fuzz/pieces.h"
 #include "fuzz/reply.h"
-#include "inferwire/contract/open_inference_codec.h"
+#include "inferwire/detail/contract/open_inference_codec.h"
 
 using inferwire::InferResult;
 using inferwire::OpenInferenceCodec;
@@ -36,10 +36,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   absl::Status first, first_label;
   for (const Cut cut : inferwire_fuzz::kCuts) {
     const std::size_t pieces = inferwire_fuzz::CutUp(bytes, cut).size() * 2 * (32 + 16);
-    inferwire::wire::Reply reply = inferwire_fuzz::ToReply(bytes, cut);
+    inferwire::detail::wire::Reply reply = inferwire_fuzz::ToReply(bytes, cut);
     const std::size_t most = inferwire_fuzz::Twice(size, 256, std::size_t{4} << 20, 8) + pieces;
     const absl::StatusOr<Label> label =
-        inferwire_fuzz::Within(most, [&] { return OpenInferenceCodec::ReadLabel<Label>(reply); });
+        inferwire_fuzz::Within(most, [&] { return OpenInferenceCodec::ReadTag<Label>(reply); });
     const absl::StatusOr<InferResult> result =
         inferwire_fuzz::Within(most, [&] { return OpenInferenceCodec::DecodeStreamed(std::move(reply)); });
     if (cut == Cut::kNot) first = result.status(), first_label = label.status();

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "inferwire/detail/server_name.h"
+#include "inferwire/detail/channel/server_name.h"
 #include "support/certificates.h"
 #include "support/inference.h"
 

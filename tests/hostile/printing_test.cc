@@ -12,8 +12,8 @@
 #include <absl/strings/escaping.h>
 
 #include "inferwire/contract/open_inference.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/utf8.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/utf8.h"
 #include "inferwire/inference.h"
 #include "inferwire/status.h"
 #include "support/inference.h"

@@ -9,14 +9,14 @@
 #include <string>
 #include <utility>
 
-#include "inferwire/channel/target.h"
+#include "inferwire/detail/channel/target.h"
 #include "support/inference.h"
 #include "support/sockets.h"
 
 using inferwire::BearerToken;
 using inferwire::Client;
 using inferwire::ClientOptions;
-using inferwire::channel::TargetSyntax;
+using inferwire::detail::channel::TargetSyntax;
 using namespace inferwire_test;  // NOLINT
 
 namespace {

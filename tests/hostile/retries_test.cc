@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "inferwire/bearer_token.h"
-#include "inferwire/policy/budget.h"
-#include "inferwire/policy/retry.h"
+#include "inferwire/detail/policy/budget.h"
+#include "inferwire/detail/policy/retry.h"
 #include "inferwire/testing/fake_clock.h"
 #include "inferwire/testing/fake_server.h"
 #include "support/inference.h"
@@ -22,8 +22,8 @@ using inferwire::Client;
 using inferwire::ClientOptions;
 using inferwire::InfoOf;
 using inferwire::TimePoint;
-using inferwire::policy::Budget;
-using inferwire::policy::Retry;
+using inferwire::detail::policy::Budget;
+using inferwire::detail::policy::Retry;
 using inferwire::testing::FakeClock;
 using inferwire::testing::FakeServer;
 using inferwire_test::Inference;

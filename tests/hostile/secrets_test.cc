@@ -21,8 +21,8 @@
 
 #include <absl/strings/escaping.h>
 
-#include "inferwire/detail/secret.h"
-#include "inferwire/detail/sha256.h"
+#include "inferwire/detail/base/secret.h"
+#include "inferwire/detail/base/sha256.h"
 #include "support/certificates.h"
 #include "support/inference.h"
 #include "support/sockets.h"

@@ -26,7 +26,7 @@
 #include <vector>
 
 #include "inferwire/client.h"
-#include "inferwire/testing/relay.h"
+#include "inferwire/detail/testing/relay.h"
 #include "support/inference.h"
 #include "support/process.h"
 

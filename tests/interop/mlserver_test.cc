@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "inferwire/admin.h"
-#include "inferwire/contract/open_inference_typed.h"
+#include "inferwire/contract/typed_contents.h"
 #include "inferwire/typed_model.h"
 #include "support/inference.h"
 #include "support/interop.h"

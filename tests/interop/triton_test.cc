@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "inferwire/admin.h"
-#include "inferwire/contract/open_inference_typed.h"
+#include "inferwire/contract/typed_contents.h"
 #include "inferwire/shared_memory.h"
 #include "support/inference.h"
 #include "support/interop.h"

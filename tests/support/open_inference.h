@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "inferwire/contract/open_inference.h"
-#include "inferwire/wire/message.h"
+#include "inferwire/detail/wire/message.h"
 #include "support/catch.h"
 
 namespace inferwire_test {
 
-inline std::string BytesOf(const inferwire::wire::Payload& payload) {
+inline std::string BytesOf(const inferwire::detail::wire::Payload& payload) {
   std::string bytes;
   for (const grpc::Slice& slice : payload.slices()) {
     bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
@@ -38,13 +38,13 @@ absl::StatusOr<inferwire::open_inference::ModelInferRequest> Encoded(const infer
 }
 
 /// A reply as it comes from the transport, in pieces of so many bytes; 0: in one.
-inline inferwire::wire::Reply InPieces(const std::string& bytes, std::size_t piece = 0) {
+inline inferwire::detail::wire::Reply InPieces(const std::string& bytes, std::size_t piece = 0) {
   std::vector<grpc::Slice> slices;
   if (piece == 0) piece = (std::max<std::size_t>)(bytes.size(), 1);
   for (std::size_t at = 0; at < bytes.size(); at += piece) slices.emplace_back(bytes.substr(at, piece));
   grpc::ByteBuffer buffer(slices.data(), slices.size());
-  inferwire::wire::Reply reply;
-  REQUIRE(grpc::SerializationTraits<inferwire::wire::Reply>::Deserialize(&buffer, &reply).ok());
+  inferwire::detail::wire::Reply reply;
+  REQUIRE(grpc::SerializationTraits<inferwire::detail::wire::Reply>::Deserialize(&buffer, &reply).ok());
   return reply;
 }
 

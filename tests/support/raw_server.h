@@ -18,7 +18,7 @@
 #include <thread>
 #include <utility>
 
-#include "inferwire/wire/message.h"
+#include "inferwire/detail/wire/message.h"
 
 namespace inferwire_test {
 
@@ -70,7 +70,7 @@ class RawCall final : public grpc::ServerGenericBidiReactor {
   std::optional<std::string> Read() {
     grpc::ByteBuffer buffer;
     if (!Step([&] { StartRead(&buffer); })) return std::nullopt;
-    return inferwire::wire::CopyBytes(buffer);
+    return inferwire::detail::wire::CopyBytes(buffer);
   }
   /// False once the call is over.
   bool Write(const std::string& bytes) {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "inferwire/contract/contract.h"
-#include "inferwire/contract/table.h"
+#include "inferwire/detail/contract/table.h"
 
 namespace inferwire {
 inline namespace v0 {

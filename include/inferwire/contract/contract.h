@@ -14,14 +14,14 @@
 #include <string_view>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/wire/message.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/rpc.h"
 #include "inferwire/tensor.h"
-#include "inferwire/wire/message.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -38,19 +38,19 @@ concept EncodesMessages = requires(const InferRequest& request) {
 };
 template <class C>
 concept EncodesBytes = requires(const InferRequest& request) {
-  { C::Encode(request) } -> std::same_as<absl::StatusOr<wire::Payload>>;
+  { C::Encode(request) } -> std::same_as<absl::StatusOr<detail::wire::Payload>>;
 };
 template <class C>
 concept EncodesRequests = EncodesMessages<C> || EncodesBytes<C>;
 
-/// C::Decode(Response&&), or C::Decode(wire::Reply&&) with its bytes, gives an absl::StatusOr<InferResult>. The
+/// C::Decode(Response&&), or C::Decode(detail::wire::Reply&&) with its bytes, gives an absl::StatusOr<InferResult>. The
 /// response is a stranger's and is to be checked.
 template <class C>
 concept DecodesMessages = requires(typename C::Infer::Response&& response) {
   { C::Decode(std::move(response)) } -> std::same_as<absl::StatusOr<InferResult>>;
 };
 template <class C>
-concept DecodesBytes = requires(wire::Reply&& reply) {
+concept DecodesBytes = requires(detail::wire::Reply&& reply) {
   { C::Decode(std::move(reply)) } -> std::same_as<absl::StatusOr<InferResult>>;
 };
 template <class C>
@@ -64,13 +64,13 @@ concept Contract = NamesInfer<C> && EncodesRequests<C> && DecodesResponses<C>;
 /// C::Draining says which errors mean that a server is about to go, and has not begun with the request: calls then go
 /// to another target, if there is one.
 template <class C>
-concept KnowsDraining = requires(const absl::Status& status) {
+concept DetectsDraining = requires(const absl::Status& status) {
   { C::Draining(status) } -> std::same_as<bool>;
 };
 
 /// C::ModelMetadata names a unary method that tells a model's inputs and outputs.
 template <class C>
-concept TellsModels = UnaryRpc<typename C::ModelMetadata>;
+concept HasModelMetadata = UnaryRpc<typename C::ModelMetadata>;
 
 /// C::AlsoTakes says which inputs servers take beyond what their models' metadata says: of what datatype and rank.
 template <class C>
@@ -80,7 +80,7 @@ concept KnowsWhatElse = requires(const ModelMetadata& model, const TensorMetadat
 
 /// C::CheckServer says, by what a server tells of itself, whether it speaks this contract and not one that looks alike.
 template <class C>
-concept KnowsServers = requires(const ServerMetadata& server) {
+concept ChecksDialect = requires(const ServerMetadata& server) {
   { C::CheckServer(server) } -> std::same_as<absl::Status>;
 };
 
@@ -123,30 +123,30 @@ inline absl::Status CarriesOnlyTensors(const InferRequest& request, std::string_
 
 /// C::StreamInfer names a method that streams its answers; it takes the same request.
 template <class C>
-concept StreamsAnswers = Contract<C> && ServerStreamRpc<typename C::StreamInfer> &&
-                         std::same_as<typename C::StreamInfer::Request, typename C::Infer::Request> &&
-                         requires(typename C::StreamInfer::Response&& response) {
-                           { C::Decode(std::move(response)) } -> std::same_as<absl::StatusOr<InferResult>>;
-                         };
-/// C::ModelStreamInfer names a bidirectional method that takes requests for inference; C::DecodeStreamed(wire::Reply&&)
-/// gives an absl::StatusOr<InferResult>.
+concept ServerStreaming = Contract<C> && ServerStreamRpc<typename C::StreamInfer> &&
+                          std::same_as<typename C::StreamInfer::Request, typename C::Infer::Request> &&
+                          requires(typename C::StreamInfer::Response&& response) {
+                            { C::Decode(std::move(response)) } -> std::same_as<absl::StatusOr<InferResult>>;
+                          };
+/// C::ModelStreamInfer names a bidirectional method that takes requests for inference;
+/// C::DecodeStreamed(detail::wire::Reply&&) gives an absl::StatusOr<InferResult>.
 template <class C>
-concept StreamsBothWays =
-    Contract<C> && BidiStreamRpc<typename C::ModelStreamInfer> &&
-    std::same_as<typename C::ModelStreamInfer::Request, typename C::Infer::Request> && requires(wire::Reply&& reply) {
-      { C::DecodeStreamed(std::move(reply)) } -> std::same_as<absl::StatusOr<InferResult>>;
-    };
+concept BidiStreaming = Contract<C> && BidiStreamRpc<typename C::ModelStreamInfer> &&
+                        std::same_as<typename C::ModelStreamInfer::Request, typename C::Infer::Request> &&
+                        requires(detail::wire::Reply&& reply) {
+                          { C::DecodeStreamed(std::move(reply)) } -> std::same_as<absl::StatusOr<InferResult>>;
+                        };
 template <class C>
-concept StreamingContract = StreamsAnswers<C> || StreamsBothWays<C>;
+concept StreamingContract = ServerStreaming<C> || BidiStreaming<C>;
 
 /// Requests and answers on C::ModelStreamInfer have ids, so that many travel on one stream: C::WithId gives a request
-/// that was encoded without an id one, and C::ReadLabel<Label>(reply) says whose an answer is, whether it is the last,
-/// and what error it tells. C::AskForEnd(request) has the server say when there is no more.
+/// that was encoded without an id one, and C::ReadTag<Label>(reply) says whose an answer is, whether it is the last,
+/// and what error it tells. C::RequestFinalResponse(request) has the server say when there is no more.
 template <class C>
-concept SharesStreams =
-    StreamsBothWays<C> && requires(InferRequest& request, const wire::Payload& payload, const std::string& id) {
-      C::AskForEnd(request);
-      { C::WithId(payload, id) } -> std::same_as<wire::Payload>;
+concept MultiplexedStreaming =
+    BidiStreaming<C> && requires(InferRequest& request, const detail::wire::Payload& payload, const std::string& id) {
+      C::RequestFinalResponse(request);
+      { C::WithId(payload, id) } -> std::same_as<detail::wire::Payload>;
     };
 
 }  // namespace v0

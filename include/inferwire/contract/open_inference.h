@@ -15,18 +15,18 @@
 #include "inferwire/admin_types.h"
 #include "inferwire/contract/contract.h"
 #include "inferwire/contract/open_inference.grpc.pb.h"
-#include "inferwire/contract/open_inference_admin.h"
-#include "inferwire/contract/open_inference_codec.h"
 #include "inferwire/contract/open_inference_kserve.grpc.pb.h"
 #include "inferwire/contract/open_inference_mlserver.grpc.pb.h"
-#include "inferwire/contract/open_inference_typed.h"
-#include "inferwire/contract/table.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/contract/typed_contents.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/contract/open_inference_admin.h"
+#include "inferwire/detail/contract/open_inference_codec.h"
+#include "inferwire/detail/contract/table.h"
+#include "inferwire/detail/wire/message.h"
 #include "inferwire/inference.h"  // IWYU pragma: export
 #include "inferwire/model_metadata.h"
 #include "inferwire/tensor.h"
-#include "inferwire/wire/message.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -48,7 +48,7 @@ struct OpenInferenceDialect : OpenInferenceAdmin {
   using OpenInferenceAdmin::Encode;
 
   /// INVALID_ARGUMENT for what the protocol cannot say, or servers would misunderstand.
-  static absl::StatusOr<wire::Payload> Encode(const InferRequest& request) {
+  static absl::StatusOr<detail::wire::Payload> Encode(const InferRequest& request) {
     if (absl::Status status = Check(request); !status.ok()) return status;
     return OpenInferenceCodec::Encode(request);
   }
@@ -58,7 +58,7 @@ struct OpenInferenceDialect : OpenInferenceAdmin {
     return OpenInferenceCodec::EncodeHeader(request);
   }
   /// INTERNAL, naming the output and what is wrong with it, where the server contradicts itself.
-  static absl::StatusOr<InferResult> Decode(wire::Reply&& reply) {
+  static absl::StatusOr<InferResult> Decode(detail::wire::Reply&& reply) {
     return OpenInferenceCodec::Decode(std::move(reply));
   }
 
@@ -82,7 +82,7 @@ struct OpenInference
     : detail::OpenInferenceDialect<open_inference::GRPCInferenceService::Stub, "inference.GRPCInferenceService"> {
   static constexpr std::string_view kName = "open_inference";
   /// What models say of their inputs is what they take.
-  static constexpr bool kMetadataBinds = true;
+  static constexpr bool kMetadataIsAuthoritative = true;
   /// But OpenVINO Model Server (its models' platform is "OpenVINO"; Triton's backend of that name is "openvino") takes
   /// BYTES for any input, which it decodes: images, and texts. And where a model's batch or shape is "auto", the sizes
   /// are those of the request before, and the model takes others; the metadata does not tell which models do.
@@ -93,18 +93,20 @@ struct OpenInference
   }
 
   using ModelStreamInfer = Rpc<&Stub::ModelStreamInfer, "inference.GRPCInferenceService">;
-  static absl::StatusOr<InferResult> DecodeStreamed(wire::Reply&& reply) {
+  static absl::StatusOr<InferResult> DecodeStreamed(detail::wire::Reply&& reply) {
     return OpenInferenceCodec::DecodeStreamed(std::move(reply));
   }
   template <class Label>
-  static absl::StatusOr<Label> ReadLabel(wire::Reply& reply) {
-    return OpenInferenceCodec::ReadLabel<Label>(reply);
+  static absl::StatusOr<Label> ReadTag(detail::wire::Reply& reply) {
+    return OpenInferenceCodec::ReadTag<Label>(reply);
   }
-  static wire::Payload WithId(const wire::Payload& request, const std::string& id) {
+  static detail::wire::Payload WithId(const detail::wire::Payload& request, const std::string& id) {
     return OpenInferenceCodec::WithId(request, id);
   }
   /// A decoupled model may answer any number of times, none included.
-  static void AskForEnd(InferRequest& request) { request.set_parameter("triton_enable_empty_final_response", true); }
+  static void RequestFinalResponse(InferRequest& request) {
+    request.set_parameter("triton_enable_empty_final_response", true);
+  }
 
   /// Triton, once it was asked to exit, goes on taking calls, and refuses them by these words: NOT_FOUND for the models
   /// it has let go, UNAVAILABLE by the others. What a model says may hold the same words, but does not begin with them.
@@ -157,7 +159,7 @@ struct OpenInferenceMlServer : detail::OpenInferenceDialect<open_inference::mlse
                                                             "inference.GRPCInferenceService", "MLServer"> {
   static constexpr std::string_view kName = "open_inference_mlserver";
   using ModelStreamInfer = Rpc<&Stub::ModelStreamInfer, "inference.GRPCInferenceService">;
-  static absl::StatusOr<InferResult> DecodeStreamed(wire::Reply&& reply) {
+  static absl::StatusOr<InferResult> DecodeStreamed(detail::wire::Reply&& reply) {
     return OpenInferenceCodec::Decode(std::move(reply));
   }
 

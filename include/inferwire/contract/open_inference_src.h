@@ -11,7 +11,7 @@
 #endif
 
 #include "inferwire/contract/open_inference.h"
-#include "inferwire/contract/table.h"
+#include "inferwire/detail/contract/table.h"
 #include "inferwire/detail/impl/open_inference_admin.h"
 #include "inferwire/detail/impl/open_inference_decode.h"
 #include "inferwire/detail/impl/open_inference_encode.h"

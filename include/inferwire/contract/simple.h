@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "inferwire/contract/contract.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/inference.grpc.pb.h"
 #include "inferwire/inference.h"  // IWYU pragma: export
 

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "inferwire/clock.h"
-#include "inferwire/wire/message.h"
+#include "inferwire/detail/wire/message.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -20,7 +20,7 @@ struct ReadinessCheck {
   const std::string* path = nullptr;  ///< of an Rpc: it lives as long as the process
   std::string request;                ///< serialised
   /// The answer. What is malformed counts as not ready, and so does an exception.
-  bool (*ready)(wire::Reply&& reply) = nullptr;
+  bool (*ready)(detail::wire::Reply&& reply) = nullptr;
 };
 
 /// Whether, and how, targets are asked. One that says no is left out until it says yes. A server that does not know the

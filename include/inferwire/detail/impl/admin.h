@@ -18,15 +18,15 @@
 #include "inferwire/admin_types.h"
 #include "inferwire/call_options.h"
 #include "inferwire/client.h"
-#include "inferwire/contract/admin_table.h"
 #include "inferwire/contract/any_contract.h"
-#include "inferwire/contract/table.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/contract/admin_table.h"
+#include "inferwire/detail/contract/table.h"
+#include "inferwire/detail/engine/door.h"
 #include "inferwire/detail/impl/model.h"
-#include "inferwire/detail/text.h"
-#include "inferwire/engine/door.h"
-#include "inferwire/known_models.h"
+#include "inferwire/detail/model/known_models.h"
 #include "inferwire/shared_memory.h"
 
 namespace inferwire {
@@ -55,8 +55,8 @@ absl::Status Change(const Client& client, const AnyContract& contract,
 }
 /// A model may have another shape now, whatever the answer was.
 inline void ForgetModel(const Client& client, const std::string& model) {
-  if (engine::IsForeign(*client.engine())) return;
-  engine::Kept<KnownModels>(*client.engine())->Forget(model);
+  if (detail::engine::IsForeign(*client.engine())) return;
+  detail::engine::Kept<KnownModels>(*client.engine())->Forget(model);
 }
 
 }  // namespace detail

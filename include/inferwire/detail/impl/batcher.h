@@ -13,15 +13,15 @@
 #include <optional>
 #include <utility>
 
-#include "inferwire/batch_queue.h"
-#include "inferwire/batch_rows.h"
 #include "inferwire/batcher.h"
 #include "inferwire/batcher_options.h"
 #include "inferwire/call_options.h"
 #include "inferwire/contract/contract.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/batch/queue.h"
+#include "inferwire/detail/batch/rows.h"
 #include "inferwire/future.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"

@@ -19,14 +19,14 @@
 #include <utility>
 
 #include "inferwire/bearer_token.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/invoke_user.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/detail/secret.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/invoke_user.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/base/secret.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/wire/status.h"
 #include "inferwire/executor.h"
-#include "inferwire/wire/status.h"
 
 namespace inferwire {
 inline namespace v0 {

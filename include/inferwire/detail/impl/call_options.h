@@ -11,9 +11,9 @@
 
 #include "inferwire/call_options.h"
 #include "inferwire/clock.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/text.h"
 
 namespace inferwire {
 inline namespace v0 {

@@ -19,43 +19,43 @@
 #include <vector>
 
 #include "inferwire/call_options.h"
-#include "inferwire/channel/endpoint.h"
-#include "inferwire/channel/pool.h"
 #include "inferwire/client.h"
 #include "inferwire/client_options.h"
 #include "inferwire/clock.h"
 #include "inferwire/credentials.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/process.h"
-#include "inferwire/detail/text.h"
-#include "inferwire/engine/engine.h"
-#include "inferwire/engine/fork.h"
-#include "inferwire/engine/health.h"
-#include "inferwire/engine/validate.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/process.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/channel/endpoint.h"
+#include "inferwire/detail/channel/pool.h"
+#include "inferwire/detail/engine/engine.h"
+#include "inferwire/detail/engine/fork.h"
+#include "inferwire/detail/engine/health.h"
+#include "inferwire/detail/engine/validate.h"
+#include "inferwire/detail/wire/status.h"
 #include "inferwire/options/connection_options.h"
 #include "inferwire/stats.h"
 #include "inferwire/status.h"
-#include "inferwire/wire/status.h"
 
 namespace inferwire {
 inline namespace v0 {
 
 INFERWIRE_DECL absl::StatusOr<Client> Client::Create(ClientOptions options) {
-  if (absl::Status status = engine::MayUseGrpc(); !status.ok()) return status;
+  if (absl::Status status = detail::engine::MayUseGrpc(); !status.ok()) return status;
   if (absl::Status status = detail::Validate(options); !status.ok()) return detail::WithoutTrace(status);
   absl::StatusOr<Credentials::Built> built = options.credentials.Build();
   if (!built.ok()) return detail::WithoutTrace(built.status());
   // What every call carries over plaintext is not for a proxy to read.
-  const bool shows =
-      !options.credentials.secure() && (options.token.has_value() || wire::Has(options.metadata, wire::kAuthorization));
+  const bool shows = !options.credentials.secure() &&
+                     (options.token.has_value() || detail::wire::Has(options.metadata, detail::wire::kAuthorization));
   if (shows) options.connection.use_proxy = false;
-  channel::Connector connector(*built, options.pool, options.connection,
-                               static_cast<int>(options.max_receive_message_bytes),
-                               options.compression != Compression::kNone);
+  detail::channel::Connector connector(*built, options.pool, options.connection,
+                                       static_cast<int>(options.max_receive_message_bytes),
+                                       options.compression != Compression::kNone);
   const bool health = options.health.check_service.has_value() || options.health.readiness.has_value();
-  const auto engine = engine::Engine::Make(std::move(options), std::move(connector));
-  if (health) engine->Follow(std::make_unique<engine::Health>(engine));
+  const auto engine = detail::engine::Engine::Make(std::move(options), std::move(connector));
+  if (health) engine->Follow(std::make_unique<detail::engine::Health>(engine));
   return Client(engine);
 }
 
@@ -89,7 +89,7 @@ INFERWIRE_DECL absl::Status Client::SetTargets(const std::vector<std::string>& t
 
 INFERWIRE_DECL ClientStats Client::Stats() const {
   if (engine_->foreign()) return {};
-  const engine::Counts& counts = engine_->counts();
+  const detail::engine::Counts& counts = engine_->counts();
   const auto read = [](const std::atomic<std::uint64_t>& count) { return count.load(std::memory_order_relaxed); };
   ClientStats out;
   const std::uint64_t ended = read(counts.ended);  // before those that began

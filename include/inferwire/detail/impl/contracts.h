@@ -16,9 +16,9 @@
 
 #include "inferwire/contract/any_contract.h"
 #include "inferwire/contracts.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/text.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -41,10 +41,10 @@ INFERWIRE_DECL absl::Status AddContract(const AnyContract& contract) {
   const auto [found, added] = known.by_name.emplace(contract.name(), contract);
   // The same contract may have a table in each library of the program.
   if (added || found->second.table().infer() == contract.table().infer()) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kAlreadyExists,
-                   Cat("a contract '", contract.name(), "' is registered already, which calls ",
-                       found->second.table().infer(), "; this one calls ", contract.table().infer(),
-                       " and needs a kName of its own"));
+  return MakeError(
+      absl::StatusCode::kAlreadyExists,
+      Cat("a contract '", contract.name(), "' is registered already, which calls ", found->second.table().infer(),
+          "; this one calls ", contract.table().infer(), " and needs a kName of its own"));
 }
 
 }  // namespace detail
@@ -56,9 +56,8 @@ INFERWIRE_DECL absl::StatusOr<AnyContract> ContractByName(std::string_view name)
   if (found != known.by_name.end()) return found->second;
   std::string names;
   for (const auto& entry : known.by_name) names += detail::Cat(names.empty() ? "'" : ", '", entry.first, "'");
-  return detail::MakeError(
-      absl::StatusCode::kNotFound,
-      detail::Cat("no contract is called '", name, "'; there are ", names.empty() ? "none" : names));
+  return detail::MakeError(absl::StatusCode::kNotFound, detail::Cat("no contract is called '", name, "'; there are ",
+                                                                    names.empty() ? "none" : names));
 }
 
 INFERWIRE_DECL std::vector<std::string> ContractNames() {

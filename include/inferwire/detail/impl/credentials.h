@@ -14,11 +14,11 @@
 #include <utility>
 
 #include "inferwire/credentials.h"
-#include "inferwire/detail/certificates.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/shared_by_key.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/shared_by_key.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/channel/certificates.h"
 
 namespace inferwire {
 inline namespace v0 {

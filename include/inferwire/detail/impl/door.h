@@ -18,28 +18,29 @@
 
 #include "inferwire/call_options.h"
 #include "inferwire/client_options.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/engine/call.h"
-#include "inferwire/engine/door.h"
-#include "inferwire/engine/engine.h"
-#include "inferwire/engine/loop.h"
-#include "inferwire/engine/shared_stream.h"
-#include "inferwire/engine/stream.h"
-#include "inferwire/engine/unary.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/engine/call.h"
+#include "inferwire/detail/engine/door.h"
+#include "inferwire/detail/engine/engine.h"
+#include "inferwire/detail/engine/loop.h"
+#include "inferwire/detail/engine/stream.h"
+#include "inferwire/detail/engine/stream_mux_impl.h"
+#include "inferwire/detail/engine/unary.h"
+#include "inferwire/detail/wire/message.h"
 #include "inferwire/executor.h"
-#include "inferwire/wire/message.h"
 
 namespace inferwire {
 inline namespace v0 {
 
+namespace detail {
 namespace engine {
 
 /// A call whose caller turns the loop itself: no other thread is woken.
 class BlockingCall final : public UnaryCall {
  public:
-  BlockingCall(std::shared_ptr<Engine> engine, Loop& loop, Spec&& spec, engine::Decode decode)
+  BlockingCall(std::shared_ptr<Engine> engine, Loop& loop, Spec&& spec, detail::engine::Decode decode)
       : UnaryCall(std::move(engine), loop, std::move(spec)), decode_(decode) {}
 
   absl::Status Wait() {
@@ -47,14 +48,14 @@ class BlockingCall final : public UnaryCall {
     std::unique_lock lock(done_mutex_);
     while (!end_.has_value()) {
       lock.unlock();
-      loop_.Turn();
+      loop_.RunOne();
       lock.lock();
     }
     return *std::move(end_);
   }
 
  private:
-  absl::Status Decode(wire::Reply&& reply) override { return decode_(std::move(reply)); }
+  absl::Status Decode(detail::wire::Reply&& reply) override { return decode_(std::move(reply)); }
   void OnEnd(absl::Status status) override {
     std::lock_guard lock(done_mutex_);
     end_.emplace(std::move(status));
@@ -63,7 +64,7 @@ class BlockingCall final : public UnaryCall {
     if (std::this_thread::get_id() != caller_) loop_.Wake();
   }
 
-  const engine::Decode decode_;
+  const detail::engine::Decode decode_;
   const std::thread::id caller_ = std::this_thread::get_id();
   std::mutex done_mutex_;
   std::optional<absl::Status> end_;
@@ -107,8 +108,10 @@ class SinkCall final : public UnaryCall, public UnaryHandle {
   static void* operator new(std::size_t, Tail tail) { return ::operator new(kSize + tail.size); }
   static void operator delete(void* memory, Tail) { ::operator delete(memory); }
 
-  absl::Status Decode(wire::Reply&& reply) override { return sink_->Decode(std::move(reply)); }
-  bool DecodesApart(const wire::Reply& reply) const override { return spec_.foreign || reply.size() >= kLargeReply; }
+  absl::Status Decode(detail::wire::Reply&& reply) override { return sink_->Decode(std::move(reply)); }
+  bool DecodesApart(const detail::wire::Reply& reply) const override {
+    return spec_.foreign || reply.size() >= kLargeReply;
+  }
   bool AsksApart() const override { return AsksUser(); }
   void OnEnd(absl::Status status) override { sink_->OnEnd(std::move(status)); }
 
@@ -121,14 +124,15 @@ inline constexpr std::size_t SinkCall::kSize = (sizeof(SinkCall) + __STDCPP_DEFA
 /// A request as the engine takes it; an error of its encoding is left behind.
 inline Call::Spec SpecOf(const Engine& engine, CallRequest&& request, CallOptions&& options, absl::Duration timeout) {
   timeout = options.timeout.value_or(timeout);
-  if (request.request.ok() && !engine.bounds_loans()) *request.request = wire::Owned(*std::move(request.request));
+  if (request.request.ok() && !engine.bounds_loans())
+    *request.request = detail::wire::Owned(*std::move(request.request));
   return {.path = request.path,
-          .request = request.request.ok() ? *std::move(request.request) : wire::Payload(),
+          .request = request.request.ok() ? *std::move(request.request) : detail::wire::Payload(),
           .options = std::move(options),
           .timeout = timeout,
           .draining = request.draining,
           .foreign = request.foreign,
-          .carrier = std::move(request.carrier),
+          .mux = std::move(request.mux),
           .id = std::move(request.id),
           .gate = std::move(request.gate)};
 }
@@ -138,16 +142,16 @@ INFERWIRE_DECL TimePoint NowOf(const Engine& engine) { return engine.Now(); }
 INFERWIRE_DECL std::shared_ptr<void> KeptAs(Engine& engine, const void* key, std::shared_ptr<void> (*make)()) {
   return engine.Kept(key, make);
 }
-INFERWIRE_DECL detail::Ref<Carrier> ShareStream(const std::shared_ptr<Engine>& engine, const std::string& path,
-                                                const Speech& speech, bool once) {
-  return detail::MakeRef<SharedStream>(engine, path, speech, once);
+INFERWIRE_DECL detail::Ref<StreamMux> ShareStream(const std::shared_ptr<Engine>& engine, const std::string& path,
+                                                  const Speech& speech, bool once) {
+  return detail::MakeRef<StreamMuxImpl>(engine, path, speech, once);
 }
 
 INFERWIRE_DECL absl::Status CallAndWait(const std::shared_ptr<Engine>& engine, CallRequest&& request,
                                         CallOptions&& options, Decode decode) {
   absl::Status ready = request.request.status();
   // Whose answer comes by another thread, which may be decoding it when the call is cancelled and the caller's gone.
-  if (request.carrier) ready = detail::InternalError("what travels on a shared stream cannot be waited for in place");
+  if (request.mux) ready = detail::InternalError("what travels on a shared stream cannot be waited for in place");
   const CallerLoop loop;
   auto call = detail::MakeRef<BlockingCall>(
       engine, *loop, SpecOf(*engine, std::move(request), std::move(options), engine->options().timeout), decode);
@@ -169,8 +173,8 @@ INFERWIRE_DECL detail::Ref<StreamHandle> StartStream(const std::shared_ptr<Engin
                                                      CallOptions&& options, StreamForm form, ResumeFunction resume) {
   absl::Status ready = request.request.status();
   const ClientOptions& client = engine->options();
-  StreamCall::Terms terms{form, options.idle_timeout.value_or(client.idle_timeout),
-                          options.first_message_timeout.value_or(client.first_message_timeout), std::move(resume)};
+  const EffectiveOptions effective = Resolve(client, options);
+  StreamCall::Terms terms{form, effective.idle_timeout, effective.first_message_timeout, std::move(resume)};
   auto call = detail::MakeRef<StreamCall>(
       engine, engine->AsyncLoop(), SpecOf(*engine, std::move(request), std::move(options), client.stream_timeout),
       std::move(terms));
@@ -179,6 +183,7 @@ INFERWIRE_DECL detail::Ref<StreamHandle> StartStream(const std::shared_ptr<Engin
 }
 
 }  // namespace engine
+}  // namespace detail
 
 }  // namespace v0
 }  // namespace inferwire

@@ -19,13 +19,13 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/invoke_user.h"
-#include "inferwire/detail/process.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/detail/text.h"
-#include "inferwire/detail/thread.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/invoke_user.h"
+#include "inferwire/detail/base/process.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/base/thread.h"
 #include "inferwire/executor.h"
 
 namespace inferwire {

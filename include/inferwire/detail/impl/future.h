@@ -7,8 +7,8 @@
 #include <optional>
 #include <utility>
 
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/ref.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/ref.h"
 #include "inferwire/executor.h"
 #include "inferwire/future.h"
 

@@ -18,12 +18,12 @@
 #include "inferwire/client.h"
 #include "inferwire/client_options.h"
 #include "inferwire/contract/any_contract.h"
-#include "inferwire/contract/table.h"
-#include "inferwire/detail/form.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/invoke_user.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/contract/table.h"
+#include "inferwire/detail/engine/door.h"
 #include "inferwire/detail/impl/model.h"
-#include "inferwire/detail/invoke_user.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/engine/door.h"
 #include "inferwire/inference.h"
 #include "inferwire/model.h"
 #include "inferwire/model_metadata.h"
@@ -37,22 +37,22 @@ namespace detail {
 /// and nobody waits for another model's answers.
 class SharedStreams {
  public:
-  Ref<engine::Carrier> Get(const std::shared_ptr<engine::Engine>& engine, const ContractTable& contract,
-                           const std::string& model) {
+  Ref<detail::engine::StreamMux> Get(const std::shared_ptr<detail::engine::Engine>& engine,
+                                     const ContractTable& contract, const std::string& model) {
     std::lock_guard lock(mutex_);
-    if (carriers_.size() >= kMost && !carriers_.contains(model)) {
-      std::erase_if(carriers_, [](const auto& entry) { return entry.second->Unique(); });
+    if (muxes_.size() >= kMost && !muxes_.contains(model)) {
+      std::erase_if(muxes_, [](const auto& entry) { return entry.second->Unique(); });
     }
-    Ref<engine::Carrier>& carrier = carriers_[model];
-    if (!carrier) carrier = engine::ShareStream(engine, contract.stream(), contract.speech, /*once=*/false);
-    return carrier;
+    Ref<detail::engine::StreamMux>& mux = muxes_[model];
+    if (!mux) mux = detail::engine::ShareStream(engine, contract.stream(), contract.speech, /*once=*/false);
+    return mux;
   }
 
  private:
   static constexpr std::size_t kMost = 100;  // before those that are not in use are forgotten
 
   std::mutex mutex_;
-  std::map<std::string, Ref<engine::Carrier>> carriers_;
+  std::map<std::string, Ref<detail::engine::StreamMux>> muxes_;
 };
 
 }  // namespace detail
@@ -69,11 +69,11 @@ INFERWIRE_DECL AnyInferenceClient::AnyInferenceClient(AnyContract contract, Clie
 
 INFERWIRE_DECL Model AnyInferenceClient::GetModel(std::string name, ModelOptions options) const {
   const detail::ContractTable& contract = contract_.table();
-  detail::Ref<engine::Carrier> shared;
+  detail::Ref<detail::engine::StreamMux> shared;
   if (contract.shares_streams()) {
     // The lock may be held by a thread that a forked child does not have.
-    shared = engine::IsForeign(*client_.engine())
-                 ? engine::ShareStream(client_.engine(), contract.stream(), contract.speech, /*once=*/false)
+    shared = detail::engine::IsForeign(*client_.engine())
+                 ? detail::engine::ShareStream(client_.engine(), contract.stream(), contract.speech, /*once=*/false)
                  : shared_->Get(client_.engine(), contract, name);
   }
   return Model(contract, client_, std::move(name), std::move(options), std::move(shared));

@@ -18,23 +18,23 @@
 
 #include "inferwire/call_options.h"
 #include "inferwire/client.h"
-#include "inferwire/contract/table.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/detail/text.h"
-#include "inferwire/engine/door.h"
-#include "inferwire/engine/gate.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/contract/table.h"
+#include "inferwire/detail/engine/door.h"
+#include "inferwire/detail/engine/gate.h"
+#include "inferwire/detail/model/known_models.h"
+#include "inferwire/detail/model/request_check.h"
+#include "inferwire/detail/wire/message.h"
 #include "inferwire/future.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
-#include "inferwire/known_models.h"
 #include "inferwire/model.h"
-#include "inferwire/model_check.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/options/retry_policy.h"
 #include "inferwire/response_stream.h"
-#include "inferwire/wire/message.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -47,8 +47,8 @@ absl::StatusOr<Answer> Ask(const Client& client, const ContractTable& contract,
                            const std::type_identity_t<Args>&... args) {
   if (method.path == nullptr) return Lacks(contract, what);
   // In a forked child no message is looked at.
-  absl::StatusOr<wire::Payload> request = ForkedError();
-  if (!engine::IsForeign(*client.engine())) request = method.encode(args...);
+  absl::StatusOr<detail::wire::Payload> request = ForkedError();
+  if (!detail::engine::IsForeign(*client.engine())) request = method.encode(args...);
   return client.CallAs<Answer>({.path = method.path(), .request = std::move(request), .foreign = contract.foreign},
                                method.decode, std::move(options));
 }
@@ -77,15 +77,15 @@ inline auto DrainingFor(const ContractTable& contract, const InferRequest& reque
 }  // namespace detail
 
 INFERWIRE_DECL Model::Model(const detail::ContractTable& contract, Client client, std::string name,
-                            ModelOptions options, detail::Ref<engine::Carrier> shared)
+                            ModelOptions options, detail::Ref<detail::engine::StreamMux> shared)
     : contract_(&contract),
       client_(std::move(client)),
       name_(std::move(name)),
       options_(std::move(options)),
       shared_(std::move(shared)) {
-  if (contract_->model_metadata.path == nullptr || engine::IsForeign(*client_.engine())) return;
+  if (contract_->model_metadata.path == nullptr || detail::engine::IsForeign(*client_.engine())) return;
   if (!options_.check.value_or(contract_->checks_by_default)) return;
-  known_ = engine::Kept<detail::KnownModels>(*client_.engine())
+  known_ = detail::engine::Kept<detail::KnownModels>(*client_.engine())
                ->Get(contract_->model_metadata.path(), name_, options_.version);
 }
 
@@ -95,8 +95,8 @@ INFERWIRE_DECL absl::StatusOr<InferResult> Model::Infer(InferRequest request, Ca
   Client::Raw raw = RawFor(request, options);
   // What a shared stream brings comes by another thread anyway.
   absl::StatusOr<InferResult> result =
-      raw.carrier ? client_.AsyncAs<InferResult>(std::move(raw), decode, std::move(options)).Get()
-                  : client_.CallAs<InferResult>(std::move(raw), decode, std::move(options));
+      raw.mux ? client_.AsyncAs<InferResult>(std::move(raw), decode, std::move(options)).Get()
+              : client_.CallAs<InferResult>(std::move(raw), decode, std::move(options));
   detail::Deliver(result, request.output_buffers());
   return result;
 }
@@ -139,8 +139,8 @@ INFERWIRE_DECL absl::StatusOr<ModelMetadata> Model::Metadata(CallOptions options
   return metadata;
 }
 
-INFERWIRE_DECL absl::StatusOr<wire::Payload> Model::Encode(InferRequest& request) const {
-  if (engine::IsForeign(*client_.engine())) return detail::ForkedError();
+INFERWIRE_DECL absl::StatusOr<detail::wire::Payload> Model::Encode(InferRequest& request) const {
+  if (detail::engine::IsForeign(*client_.engine())) return detail::ForkedError();
   request.set_model(name_);
   request.set_version(options_.version);
   return contract_->encode(request);
@@ -166,34 +166,34 @@ INFERWIRE_DECL detail::Decoder<InferResult> Model::DecoderFor(const InferRequest
 }
 
 // On a stream with others: what is sent may wait there when its call is over, so that memory is not lent.
-INFERWIRE_DECL Client::Raw Model::Shared(InferRequest& request, const detail::Ref<engine::Carrier>& carrier,
-                                         std::shared_ptr<engine::Gate> gate) const {
+INFERWIRE_DECL Client::Raw Model::Shared(InferRequest& request, const detail::Ref<detail::engine::StreamMux>& mux,
+                                         std::shared_ptr<detail::engine::Gate> gate) const {
   std::string id = request.id();
   absl::Status legal = detail::CheckText("the request's id", id);
   request.set_id({});  // each attempt has its own on the wire
   legal.Update(contract_->ask_for_end(request));
-  absl::StatusOr<wire::Payload> payload = legal.ok() ? Encode(request) : std::move(legal);
-  if (payload.ok()) *payload = wire::Owned(*std::move(payload));
-  return {contract_->stream(), std::move(payload), detail::DrainingFor(*contract_, request), carrier, std::move(id),
+  absl::StatusOr<detail::wire::Payload> payload = legal.ok() ? Encode(request) : std::move(legal);
+  if (payload.ok()) *payload = detail::wire::Owned(*std::move(payload));
+  return {contract_->stream(), std::move(payload), detail::DrainingFor(*contract_, request), mux, std::move(id),
           contract_->foreign,  std::move(gate)};
 }
 
 INFERWIRE_DECL Future<ModelMetadata> Model::AskMetadata(CallOptions options,
                                                         detail::Decoder<ModelMetadata> decode) const {
-  return client_.AsyncAs<ModelMetadata>(
-      {.path = contract_->model_metadata.path(),
-       .request = engine::IsForeign(*client_.engine()) ? detail::ForkedError()
-                                                       : contract_->model_metadata.encode(name_, options_.version),
-       .draining = contract_->draining,
-       .foreign = contract_->foreign},
-      decode, std::move(options));
+  return client_.AsyncAs<ModelMetadata>({.path = contract_->model_metadata.path(),
+                                         .request = detail::engine::IsForeign(*client_.engine())
+                                                        ? detail::ForkedError()
+                                                        : contract_->model_metadata.encode(name_, options_.version),
+                                         .draining = contract_->draining,
+                                         .foreign = contract_->foreign},
+                                        decode, std::move(options));
 }
 
 // Null where nothing is to be waited for: nothing is checked, or the request fits what is known. One that does not is
 // held against what the model says now, since models are replaced.
-INFERWIRE_DECL std::shared_ptr<engine::Gate> Model::Gate(const InferRequest& request,
-                                                         const CallOptions& options) const {
-  if (known_ == nullptr || engine::IsForeign(*client_.engine())) return nullptr;
+INFERWIRE_DECL std::shared_ptr<detail::engine::Gate> Model::Gate(const InferRequest& request,
+                                                                 const CallOptions& options) const {
+  if (known_ == nullptr || detail::engine::IsForeign(*client_.engine())) return nullptr;
   const detail::KnownModel::Answer known = known_->Get();
   if (known != nullptr && CheckRequest(request, *known, contract_->also_takes).ok()) return nullptr;
   // The question is everyone's: it goes on when this call does not, takes its own time, and is asked once.
@@ -204,19 +204,21 @@ INFERWIRE_DECL std::shared_ptr<engine::Gate> Model::Gate(const InferRequest& req
                        .retry = RetryPolicy{.max_attempts = 1}};
   return std::make_shared<detail::CheckGate>(
       known_, request, detail::KnownModel::Manner{options.metadata, options.token.has_value()},
-      engine::NowOf(*client_.engine()), contract_->also_takes,
+      detail::engine::NowOf(*client_.engine()), contract_->also_takes,
       [self = *this, question = std::move(question)]() mutable {
         const auto asked =
             FutureAccess::Release(self.AskMetadata(std::move(question), self.contract_->decode_kept_metadata));
-        const auto told = [self, asked] { self.known_->Told(asked->Take(), engine::NowOf(*self.client_.engine())); };
+        const auto told = [self, asked] {
+          self.known_->Told(asked->Take(), detail::engine::NowOf(*self.client_.engine()));
+        };
         if (!asked->OnReady(told, /*in_place=*/true)) told();
       });
 }
 
 // Those who stream are not made to wait for a question unless they were told to check.
-INFERWIRE_DECL std::shared_ptr<engine::Gate> Model::StreamGate(const InferRequest& request,
-                                                               const CallOptions& options) const {
-  if (known_ == nullptr || engine::IsForeign(*client_.engine())) return nullptr;
+INFERWIRE_DECL std::shared_ptr<detail::engine::Gate> Model::StreamGate(const InferRequest& request,
+                                                                       const CallOptions& options) const {
+  if (known_ == nullptr || detail::engine::IsForeign(*client_.engine())) return nullptr;
   return options_.check.value_or(false) || known_->Get() != nullptr ? Gate(request, options) : nullptr;
 }
 

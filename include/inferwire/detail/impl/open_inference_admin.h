@@ -23,12 +23,12 @@
 
 #include "inferwire/admin_types.h"
 #include "inferwire/contract/open_inference.pb.h"
-#include "inferwire/contract/open_inference_admin.h"
 #include "inferwire/contract/open_inference_admin.pb.h"
 #include "inferwire/contract/open_inference_config.pb.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/contract/open_inference_admin.h"
 #include "inferwire/model_metadata.h"
 #include "inferwire/tensor.h"
 

@@ -23,17 +23,17 @@
 #include <utility>
 #include <vector>
 
-#include "inferwire/contract/open_inference_codec.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/open_inference_fields.h"
-#include "inferwire/detail/pieces.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/pieces.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/contract/open_inference_codec.h"
+#include "inferwire/detail/contract/open_inference_fields.h"
+#include "inferwire/detail/wire/arrived.h"
+#include "inferwire/detail/wire/message.h"
+#include "inferwire/detail/wire/reader.h"
 #include "inferwire/infer_result.h"
 #include "inferwire/tensor.h"
-#include "inferwire/wire/arrived.h"
-#include "inferwire/wire/message.h"
-#include "inferwire/wire/reader.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -41,18 +41,18 @@ namespace detail {
 
 struct OpenInferenceDecoder : OpenInferenceFields {
   // Nobody else holds the bytes then, so that what was read can go.
-  static std::shared_ptr<wire::Arrived> Take(wire::Reply&& reply) {
-    wire::Reply gone = std::move(reply);
-    return std::make_shared<wire::Arrived>(gone);
+  static std::shared_ptr<detail::wire::ReceivedBytes> Take(detail::wire::Reply&& reply) {
+    detail::wire::Reply gone = std::move(reply);
+    return std::make_shared<detail::wire::ReceivedBytes>(gone);
   }
   static absl::StatusOr<InferResult> DecodeResponse(detail::Pieces message,
-                                                    const std::shared_ptr<wire::Arrived>& arrived) {
+                                                    const std::shared_ptr<detail::wire::ReceivedBytes>& arrived) {
     InferResult result;
     absl::InlinedVector<detail::Pieces, 2> outputs, raw;
     std::size_t parameters = 0;
-    wire::PieceReader reader(message);
+    detail::wire::PieceReader reader(message);
     while (reader.Next()) {
-      if (reader.type() != wire::PieceReader::kBytes) continue;
+      if (reader.type() != detail::wire::PieceReader::kBytes) continue;
       switch (reader.field()) {
         case kModelName:
           result.set_model(reader.bytes().ToString());
@@ -100,25 +100,25 @@ struct OpenInferenceDecoder : OpenInferenceFields {
   // One entry of a map of parameters. One without a value leaves `out` empty; an unsigned value beyond int64 becomes a
   // double: nearly right rather than negative.
   static bool ReadParameter(detail::Pieces entry, std::string* key, std::optional<Parameter>* out) {
-    wire::PieceReader reader(entry);
+    detail::wire::PieceReader reader(entry);
     detail::Pieces value;
     for (bool any = false; reader.Next();) {
-      if (reader.type() != wire::PieceReader::kBytes) continue;
+      if (reader.type() != detail::wire::PieceReader::kBytes) continue;
       if (reader.field() == 1) *key = reader.bytes().ToString();
       if (reader.field() != 2) continue;
       if (std::exchange(any, true)) return false;  // protobuf merges messages that come twice; nobody sends them
       value = reader.bytes();
     }
-    wire::PieceReader choice(value);
+    detail::wire::PieceReader choice(value);
     while (choice.Next()) {
-      const bool number = choice.type() == wire::PieceReader::kVarint;
+      const bool number = choice.type() == detail::wire::PieceReader::kVarint;
       if (choice.field() == 1 && number) {
         *out = choice.number() != 0;
       } else if (choice.field() == 2 && number) {
         *out = static_cast<std::int64_t>(choice.number());
-      } else if (choice.field() == 3 && choice.type() == wire::PieceReader::kBytes) {
+      } else if (choice.field() == 3 && choice.type() == detail::wire::PieceReader::kBytes) {
         *out = choice.bytes().ToString();
-      } else if (choice.field() == 4 && choice.type() == wire::PieceReader::kFixed64) {
+      } else if (choice.field() == 4 && choice.type() == detail::wire::PieceReader::kFixed64) {
         *out = std::bit_cast<double>(choice.number());
       } else if (choice.field() == 5 && number) {
         if (std::in_range<std::int64_t>(choice.number())) {
@@ -138,7 +138,7 @@ struct OpenInferenceDecoder : OpenInferenceFields {
 
  private:
   static absl::Status DecodeOutput(detail::Pieces message, const detail::Pieces* raw,
-                                   const std::shared_ptr<wire::Arrived>& arrived, InferResult& result) {
+                                   const std::shared_ptr<detail::wire::ReceivedBytes>& arrived, InferResult& result) {
     std::string name;
     std::string datatype_name;
     std::array<std::int64_t, kMostRank> dimensions;
@@ -149,17 +149,17 @@ struct OpenInferenceDecoder : OpenInferenceFields {
     };
     std::optional<detail::Pieces> contents;
     bool placed = false;
-    wire::PieceReader reader(message);
+    detail::wire::PieceReader reader(message);
     while (reader.Next()) {
       if (reader.field() == kShape) {
         bool fits = true;
-        if (reader.type() == wire::PieceReader::kVarint) fits = add(reader.number());
-        wire::PieceReader packed(reader.bytes());
+        if (reader.type() == detail::wire::PieceReader::kVarint) fits = add(reader.number());
+        detail::wire::PieceReader packed(reader.bytes());
         for (std::uint64_t dimension = 0; fits && packed.Packed(&dimension);) fits = add(dimension);
         if (!packed.ok()) return Malformed();
         if (!fits) return Broken(detail::Cat("output '", name, "' has more than ", kMostRank, " dimensions"));
       }
-      if (reader.type() != wire::PieceReader::kBytes) continue;
+      if (reader.type() != detail::wire::PieceReader::kBytes) continue;
       switch (reader.field()) {
         case kName:
         case kDatatype:
@@ -214,7 +214,7 @@ struct OpenInferenceDecoder : OpenInferenceFields {
   // Typed contents: the small integers share fields of 32 bits, and the 16-bit floats have none. They are copied to
   // where they stay, and no output refers to what arrived: it goes as it is read.
   static absl::Status DecodeTyped(const std::string& name, DataType datatype, Shape shape, std::int64_t count,
-                                  detail::Pieces contents, wire::Arrived& arrived, InferResult& result) {
+                                  detail::Pieces contents, detail::wire::ReceivedBytes& arrived, InferResult& result) {
     const auto numbers = [&]<class T>(std::uint32_t field, T) {
       return AddNumbers<T>(name, field, std::move(shape), count, contents, arrived, result);
     };
@@ -253,16 +253,16 @@ struct OpenInferenceDecoder : OpenInferenceFields {
   // Calls `fn` with each number in field `field`, packed or not; false where they are malformed, or `fn` says so.
   // `read_up_to` is told now and then what is yet to be read.
   template <class Fn, class ReadUpTo>
-  static bool ForEachNumber(detail::Pieces contents, std::uint32_t field, wire::PieceReader::Type type, Fn fn,
+  static bool ForEachNumber(detail::Pieces contents, std::uint32_t field, detail::wire::PieceReader::Type type, Fn fn,
                             ReadUpTo read_up_to) {
-    wire::PieceReader reader(contents);
+    detail::wire::PieceReader reader(contents);
     while (reader.Next()) {
       if (reader.field() != field) continue;
       if (reader.type() == type && !fn(reader.number())) return false;
-      if (reader.type() != wire::PieceReader::kBytes) continue;
-      const unsigned width = type == wire::PieceReader::kFixed32 ? 4 : 8;
-      if (!(type == wire::PieceReader::kVarint ? ForEachVarint(reader.bytes(), fn, read_up_to)
-                                               : ForEachFixed(reader.bytes(), width, fn, read_up_to))) {
+      if (reader.type() != detail::wire::PieceReader::kBytes) continue;
+      const unsigned width = type == detail::wire::PieceReader::kFixed32 ? 4 : 8;
+      if (!(type == detail::wire::PieceReader::kVarint ? ForEachVarint(reader.bytes(), fn, read_up_to)
+                                                       : ForEachFixed(reader.bytes(), width, fn, read_up_to))) {
         return false;
       }
     }
@@ -311,10 +311,10 @@ struct OpenInferenceDecoder : OpenInferenceFields {
 
   template <class T>
   static absl::Status AddNumbers(const std::string& name, std::uint32_t field, Shape shape, std::int64_t count,
-                                 detail::Pieces contents, wire::Arrived& arrived, InferResult& result) {
-    constexpr wire::PieceReader::Type kType = std::is_same_v<T, float>    ? wire::PieceReader::kFixed32
-                                              : std::is_same_v<T, double> ? wire::PieceReader::kFixed64
-                                                                          : wire::PieceReader::kVarint;
+                                 detail::Pieces contents, detail::wire::ReceivedBytes& arrived, InferResult& result) {
+    constexpr detail::wire::PieceReader::Type kType = std::is_same_v<T, float>    ? detail::wire::PieceReader::kFixed32
+                                                      : std::is_same_v<T, double> ? detail::wire::PieceReader::kFixed64
+                                                                                  : detail::wire::PieceReader::kVarint;
     // Counted first, so that a shape's claim alone allocates nothing, and what is allocated is filled.
     std::size_t given = 0;
     const auto count_one = [&](std::uint64_t) { return ++given != 0; };
@@ -356,12 +356,12 @@ struct OpenInferenceDecoder : OpenInferenceFields {
 
   // Put into the layout of raw contents, which takes at most twice the room.
   static absl::Status AddStrings(const std::string& name, Shape shape, std::int64_t count, detail::Pieces contents,
-                                 wire::Arrived& arrived, InferResult& result) {
+                                 detail::wire::ReceivedBytes& arrived, InferResult& result) {
     constexpr std::uint32_t kBytesContents = 8;
     const auto for_each = [&](auto fn) {
-      wire::PieceReader reader(contents);
+      detail::wire::PieceReader reader(contents);
       while (reader.Next()) {
-        if (reader.field() == kBytesContents && reader.type() == wire::PieceReader::kBytes) fn(reader.bytes());
+        if (reader.field() == kBytesContents && reader.type() == detail::wire::PieceReader::kBytes) fn(reader.bytes());
       }
       return reader.ok();
     };
@@ -392,7 +392,7 @@ struct OpenInferenceDecoder : OpenInferenceFields {
 
 }  // namespace detail
 
-INFERWIRE_DECL absl::StatusOr<InferResult> OpenInferenceCodec::Decode(wire::Reply&& reply) {
+INFERWIRE_DECL absl::StatusOr<InferResult> OpenInferenceCodec::Decode(detail::wire::Reply&& reply) {
   if (!reply.received()) return detail::InternalError("the server ended the call with OK but sent no message");
   const auto arrived = detail::OpenInferenceDecoder::Take(std::move(reply));
   return detail::OpenInferenceDecoder::DecodeResponse(arrived->bytes(), arrived);

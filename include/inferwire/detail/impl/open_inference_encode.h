@@ -24,16 +24,16 @@
 #include <vector>
 
 #include "inferwire/contract/open_inference.pb.h"
-#include "inferwire/contract/open_inference_codec.h"
-#include "inferwire/contract/open_inference_parameters.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/open_inference_fields.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/contract/open_inference_codec.h"
+#include "inferwire/detail/contract/open_inference_fields.h"
+#include "inferwire/detail/contract/open_inference_parameters.h"
+#include "inferwire/detail/wire/message.h"
+#include "inferwire/detail/wire/writer.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/tensor.h"
-#include "inferwire/wire/message.h"
-#include "inferwire/wire/writer.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -64,10 +64,10 @@ struct OpenInferenceEncoder : OpenInferenceFields {
     return out;
   }
 
-  static absl::StatusOr<wire::Payload> Encode(const InferRequest& request) {
-    Said said;
+  static absl::StatusOr<detail::wire::Payload> Encode(const InferRequest& request) {
+    EncodedParameters said;
     if (absl::Status status = said.Gather(request); !status.ok()) return status;
-    wire::Count total;
+    detail::wire::Count total;
     const auto head = [&](auto& out) { PutHeader(out, request, said); };
     head(total);
     // Everything small goes into one allocation, which large tensors divide.
@@ -76,7 +76,7 @@ struct OpenInferenceEncoder : OpenInferenceFields {
       if (input.placement().has_value()) continue;
       absl::StatusOr<std::size_t> size = RawSize(input);
       if (!size.ok()) return size.status();
-      wire::PutHead(total, kRawInputContents, *size);
+      detail::wire::PutHead(total, kRawInputContents, *size);
       ForEachPart(input, [&](std::span<const std::byte> part, bool in_place) {
         if (in_place) {
           large += part.size();
@@ -92,9 +92,9 @@ struct OpenInferenceEncoder : OpenInferenceFields {
     grpc::Slice small(total.size());
     // The slice is new and nobody else's.
     auto* const begin = const_cast<std::uint8_t*>(small.begin());
-    wire::Write out(begin);
+    detail::wire::Write out(begin);
     head(out);
-    wire::Payload payload;
+    detail::wire::Payload payload;
     std::size_t taken = 0;
     const auto take = [&] {
       const auto end = static_cast<std::size_t>(out.at() - begin);
@@ -104,7 +104,7 @@ struct OpenInferenceEncoder : OpenInferenceFields {
     };
     for (const InferInput& input : request.inputs()) {
       if (input.placement().has_value()) continue;
-      wire::PutHead(out, kRawInputContents, *RawSize(input));
+      detail::wire::PutHead(out, kRawInputContents, *RawSize(input));
       ForEachPart(input, [&](std::span<const std::byte> part, bool in_place) {
         if (!in_place) return out.Raw(TextOf(part));
         take();
@@ -122,7 +122,7 @@ struct OpenInferenceEncoder : OpenInferenceFields {
  private:
   // Parameters are rare; theirs are the only messages that are made.
   using ParameterMap = std::map<std::string, open_inference::InferParameter>;
-  struct Said {
+  struct EncodedParameters {
     ParameterMap request;
     absl::InlinedVector<ParameterMap, 1> inputs, outputs;  // empty where none has any
 
@@ -147,25 +147,25 @@ struct OpenInferenceEncoder : OpenInferenceFields {
   static void PutParameters(Out& out, std::uint32_t number, const ParameterMap& parameters) {
     for (const auto& [key, value] : parameters) {
       const std::string bytes = value.SerializeAsString();
-      wire::PutMessage(out, number, [&, &k = key](auto& entry) {
-        wire::PutBytes(entry, 1, k);
-        wire::PutBytes(entry, 2, bytes);
+      detail::wire::PutMessage(out, number, [&, &k = key](auto& entry) {
+        detail::wire::PutBytes(entry, 1, k);
+        detail::wire::PutBytes(entry, 2, bytes);
       });
     }
   }
   template <class Out>
-  static void PutHeader(Out& out, const InferRequest& request, const Said& said) {
-    if (!request.model().empty()) wire::PutBytes(out, kModelName, request.model());
-    if (!request.version().empty()) wire::PutBytes(out, kModelVersion, request.version());
-    if (!request.id().empty()) wire::PutBytes(out, kId, request.id());
+  static void PutHeader(Out& out, const InferRequest& request, const EncodedParameters& said) {
+    if (!request.model().empty()) detail::wire::PutBytes(out, kModelName, request.model());
+    if (!request.version().empty()) detail::wire::PutBytes(out, kModelVersion, request.version());
+    if (!request.id().empty()) detail::wire::PutBytes(out, kId, request.id());
     PutParameters(out, kParameters, said.request);
     for (std::size_t i = 0; i < request.inputs().size(); ++i) {
       const InferInput& input = request.inputs()[i];
-      wire::PutMessage(out, kInputs, [&](auto& tensor) {
-        wire::PutBytes(tensor, kName, input.name());
-        wire::PutBytes(tensor, kDatatype, DataTypeName(input.datatype()));
+      detail::wire::PutMessage(out, kInputs, [&](auto& tensor) {
+        detail::wire::PutBytes(tensor, kName, input.name());
+        detail::wire::PutBytes(tensor, kDatatype, DataTypeName(input.datatype()));
         if (input.shape().rank() > 0) {
-          wire::PutMessage(tensor, kShape, [&](auto& packed) {
+          detail::wire::PutMessage(tensor, kShape, [&](auto& packed) {
             for (const std::int64_t dimension : input.shape()) packed.Varint(static_cast<std::uint64_t>(dimension));
           });
         }
@@ -173,8 +173,8 @@ struct OpenInferenceEncoder : OpenInferenceFields {
       });
     }
     for (std::size_t i = 0; i < request.outputs().size(); ++i) {
-      wire::PutMessage(out, kRequestedOutputs, [&](auto& tensor) {
-        wire::PutBytes(tensor, kName, request.outputs()[i].name);
+      detail::wire::PutMessage(out, kRequestedOutputs, [&](auto& tensor) {
+        detail::wire::PutBytes(tensor, kName, request.outputs()[i].name);
         PutParameters(tensor, kRequestedOutputParameters, said.outputs[i]);
       });
     }
@@ -220,11 +220,12 @@ INFERWIRE_DECL absl::StatusOr<open_inference::ModelInferRequest> OpenInferenceCo
     const InferRequest& request) {
   return detail::OpenInferenceEncoder::EncodeHeader(request);
 }
-INFERWIRE_DECL absl::StatusOr<wire::Payload> OpenInferenceCodec::Encode(const InferRequest& request) {
+INFERWIRE_DECL absl::StatusOr<detail::wire::Payload> OpenInferenceCodec::Encode(const InferRequest& request) {
   return detail::OpenInferenceEncoder::Encode(request);
 }
-INFERWIRE_DECL wire::Payload OpenInferenceCodec::WithId(const wire::Payload& request, const std::string& id) {
-  wire::Payload payload{grpc::Slice(wire::Field(detail::OpenInferenceFields::kId, id))};
+INFERWIRE_DECL detail::wire::Payload OpenInferenceCodec::WithId(const detail::wire::Payload& request,
+                                                                const std::string& id) {
+  detail::wire::Payload payload{grpc::Slice(detail::wire::Field(detail::OpenInferenceFields::kId, id))};
   for (const grpc::Slice& slice : request.slices()) payload.Append(slice);
   return payload;
 }

@@ -14,18 +14,18 @@
 #include <utility>
 #include <variant>
 
-#include "inferwire/contract/open_inference_codec.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/pieces.h"
+#include "inferwire/detail/contract/open_inference_codec.h"
+#include "inferwire/detail/contract/open_inference_fields.h"
+#include "inferwire/detail/engine/door.h"
 #include "inferwire/detail/impl/open_inference_decode.h"
-#include "inferwire/detail/open_inference_fields.h"
-#include "inferwire/detail/pieces.h"
-#include "inferwire/engine/door.h"
+#include "inferwire/detail/wire/arrived.h"
+#include "inferwire/detail/wire/message.h"
+#include "inferwire/detail/wire/reader.h"
 #include "inferwire/infer_result.h"
 #include "inferwire/tensor.h"
-#include "inferwire/wire/arrived.h"
-#include "inferwire/wire/message.h"
-#include "inferwire/wire/reader.h"
 
 namespace inferwire {
 inline namespace v0 {
@@ -72,9 +72,9 @@ struct OpenInferenceStream : OpenInferenceFields {
 
   static absl::Status Unwrap(detail::Pieces message, detail::Pieces* response, std::string* error) {
     bool twice = false;
-    wire::PieceReader reader(message);
+    detail::wire::PieceReader reader(message);
     for (bool any = false; reader.Next();) {
-      if (reader.type() != wire::PieceReader::kBytes) continue;
+      if (reader.type() != detail::wire::PieceReader::kBytes) continue;
       if (reader.field() == kErrorMessage) *error = reader.bytes().ToString();
       if (reader.field() != kInferResponse) continue;
       twice = twice || std::exchange(any, true);
@@ -86,7 +86,7 @@ struct OpenInferenceStream : OpenInferenceFields {
 
 }  // namespace detail
 
-INFERWIRE_DECL absl::StatusOr<InferResult> OpenInferenceCodec::DecodeStreamed(wire::Reply&& reply) {
+INFERWIRE_DECL absl::StatusOr<InferResult> OpenInferenceCodec::DecodeStreamed(detail::wire::Reply&& reply) {
   const auto arrived = detail::OpenInferenceDecoder::Take(std::move(reply));
   detail::Pieces response;
   std::string error;
@@ -97,9 +97,9 @@ INFERWIRE_DECL absl::StatusOr<InferResult> OpenInferenceCodec::DecodeStreamed(wi
 }
 
 template <class Label>
-absl::StatusOr<Label> OpenInferenceCodec::ReadLabel(wire::Reply& reply) {
+absl::StatusOr<Label> OpenInferenceCodec::ReadTag(detail::wire::Reply& reply) {
   using Fields = detail::OpenInferenceFields;
-  const wire::Arrived arrived(reply);
+  const detail::wire::ReceivedBytes arrived(reply);
   detail::Pieces response;
   std::string error;
   if (absl::Status status = detail::OpenInferenceStream::Unwrap(arrived.bytes(), &response, &error); !status.ok())
@@ -108,9 +108,9 @@ absl::StatusOr<Label> OpenInferenceCodec::ReadLabel(wire::Reply& reply) {
   bool marked = false;
   label.last = false;
   label.empty = true;
-  wire::PieceReader reader(response);
+  detail::wire::PieceReader reader(response);
   while (reader.Next()) {
-    if (reader.type() != wire::PieceReader::kBytes) continue;
+    if (reader.type() != detail::wire::PieceReader::kBytes) continue;
     switch (reader.field()) {
       case Fields::kId:
         label.id = reader.bytes().ToString();
@@ -172,7 +172,8 @@ INFERWIRE_DECL bool OpenInferenceCodec::Says(std::string_view text, std::string_
 }
 
 #if defined(INFERWIRE_SEPARATE_COMPILATION)
-template absl::StatusOr<engine::Label> OpenInferenceCodec::ReadLabel<engine::Label>(wire::Reply& reply);
+template absl::StatusOr<detail::engine::Label> OpenInferenceCodec::ReadTag<detail::engine::Label>(
+    detail::wire::Reply& reply);
 #endif
 
 }  // namespace v0

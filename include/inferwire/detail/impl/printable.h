@@ -8,9 +8,9 @@
 #include <string>
 #include <string_view>
 
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/printable.h"
-#include "inferwire/detail/utf8.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/printable.h"
+#include "inferwire/detail/base/utf8.h"
 
 namespace inferwire {
 inline namespace v0 {

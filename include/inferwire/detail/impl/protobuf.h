@@ -18,16 +18,17 @@
 #include <string>
 #include <utility>
 
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/text.h"
-#include "inferwire/wire/message.h"
-#include "inferwire/wire/protobuf.h"
-#include "inferwire/wire/text_fields.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/wire/message.h"
+#include "inferwire/detail/wire/protobuf.h"
+#include "inferwire/detail/wire/text_fields.h"
 
 namespace inferwire {
 inline namespace v0 {
 
+namespace detail {
 namespace wire {
 
 // A string in older versions, a view in newer ones.
@@ -80,6 +81,7 @@ INFERWIRE_DECL absl::Status DecodeMessage(Reply&& reply, google::protobuf::Messa
 }
 
 }  // namespace wire
+}  // namespace detail
 
 }  // namespace v0
 }  // namespace inferwire

@@ -16,12 +16,12 @@
 
 #include "inferwire/call_options.h"
 #include "inferwire/client.h"
-#include "inferwire/contract/table.h"
-#include "inferwire/detail/error.h"
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/ref.h"
-#include "inferwire/detail/text.h"
-#include "inferwire/engine/door.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/ref.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/contract/table.h"
+#include "inferwire/detail/engine/door.h"
 #include "inferwire/future.h"
 #include "inferwire/infer_request.h"
 #include "inferwire/infer_result.h"
@@ -40,7 +40,7 @@ INFERWIRE_DECL Sequence::Sequence(Model model, decltype(SequenceStep::id) id)
     : model_(std::move(model)), id_(std::move(id)), state_(std::make_shared<std::atomic<State>>(State::kNew)) {
   const detail::ContractTable& contract = *model_.contract_;
   if (!contract.shares_streams()) return;
-  stream_ = engine::ShareStream(model_.client().engine(), contract.stream(), contract.speech, /*once=*/true);
+  stream_ = detail::engine::ShareStream(model_.client().engine(), contract.stream(), contract.speech, /*once=*/true);
 }
 
 // A step under way, which leaves the sequence broken unless it has ended: whoever drops its future drops this.

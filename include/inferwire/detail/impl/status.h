@@ -16,9 +16,9 @@
 #include <unordered_map>
 #include <utility>
 
-#include "inferwire/detail/form.h"
-#include "inferwire/detail/process.h"
-#include "inferwire/detail/text.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/process.h"
+#include "inferwire/detail/base/text.h"
 #include "inferwire/status.h"
 
 namespace inferwire {
