@@ -14,15 +14,16 @@ table's extra roots:
   agree with what the table says about it; a field the contract does not know,
   or has reserved, is a mismatch.
 
-  --map FROM=TO          messages/enums: package (or name) prefix in the contract
-                         -> prefix in the project. Longest prefix wins. It only
-                         matters for roots: everything else pairs structurally.
-  --service-map FROM=TO  the project declares this service under another name and
-                         sends the contract's path from code. Descriptors cannot
-                         show that path, so give --path-source as well.
+  --map FROM=TO          package (or name) prefix in the contract -> prefix in the
+                         project. Longest prefix wins. It only matters for services
+                         and roots: everything else pairs structurally.
+  --service-map FROM=TO  the same for one service, before --map. Where a service has
+                         another name, the project sends the contract's path from
+                         code. Descriptors cannot show that path, so give
+                         --path-source as well.
   --path-source FILE     text (a header, say) that must hold every method path of
                          the contract as a string literal, quotes included.
-  --no-paths             with --service-map: accept unchecked paths.
+  --no-paths             with services of other names: accept unchecked paths.
   --method GLOB          only these methods (by name); repeatable.
   --allow-missing GLOB   contract items the project may leave out: "pkg.Msg.field",
                          "pkg.Msg", "ENUM.VALUE" or "/pkg.Service/Method".
@@ -160,7 +161,7 @@ class Checker:
         texts = [pathlib.Path(p).read_text(encoding="utf-8", errors="replace") for p in self.a.path_source]
         for s in self.c["services"]:
             full = s["full_name"]
-            want = self.smaps.get(full, full)
+            want = self.smaps.get(full) or self.mapped(full)
             if want not in self.p.svc:
                 self.mis(f"service {full}: not in the descriptor set"
                          + (f" (looked for {want})" if want != full else ""))
