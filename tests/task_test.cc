@@ -250,7 +250,7 @@ TEST_CASE("a task destroyed while it waits drops what it waits for, in a gatheri
   std::stop_source stop;
   {
     std::optional<std::monostate> slot;
-    inferwire::detail::Root root = inferwire::detail::Drive(
+    inferwire::detail::RootTask root = inferwire::detail::RunRoot(
         waits(held, WhenAll(Both(AwaitTwoDeep(FutureOf(first)), Await(FutureOf(second))))), slot);
     root.Start(owner, stop.get_token());
   }

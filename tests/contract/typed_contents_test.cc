@@ -96,7 +96,7 @@ absl::StatusOr<InferResult> Read(const std::string& bytes, std::size_t piece = 0
 }
 
 // In pieces that the system takes back one by one, whatever the allocator does.
-wire::Reply Mapped(const std::string& bytes) {
+detail::wire::Reply Mapped(const std::string& bytes) {
   constexpr std::size_t kPiece = std::size_t{1} << 20;
   std::vector<grpc::Slice> slices;
   for (std::size_t at = 0; at < bytes.size(); at += kPiece) {
@@ -107,8 +107,8 @@ wire::Reply Mapped(const std::string& bytes) {
     slices.emplace_back(memory, size, [](void* mapped, std::size_t length) { munmap(mapped, length); });
   }
   grpc::ByteBuffer buffer(slices.data(), slices.size());
-  wire::Reply reply;
-  REQUIRE(grpc::SerializationTraits<wire::Reply>::Deserialize(&buffer, &reply).ok());
+  detail::wire::Reply reply;
+  REQUIRE(grpc::SerializationTraits<detail::wire::Reply>::Deserialize(&buffer, &reply).ok());
   return reply;
 }
 
@@ -175,7 +175,7 @@ TEST_CASE("typed numbers take the room of their elements, and what arrived goes 
   constexpr std::size_t kCount = std::size_t{24} << 20;
   const auto [datatype, field, width] = GENERATE(
       table<std::string, int, std::size_t>({{"INT64", 3, 8}, {"UINT64", 5, 8}, {"INT32", 2, 4}, {"BOOL", 1, 1}}));
-  wire::Reply reply = Mapped(Packed(datatype, field, static_cast<std::int64_t>(kCount), std::string(kCount, '\1')));
+  detail::wire::Reply reply = Mapped(Packed(datatype, field, static_cast<std::int64_t>(kCount), std::string(kCount, '\1')));
   PeakMemory peak;
   peak.Reset();
   {
