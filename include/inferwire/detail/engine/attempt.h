@@ -122,6 +122,9 @@ class Attempt {
   /// Whether another one was started since it may never end.
   bool given_up() const { return given_up_; }
   void set_given_up() { given_up_ = true; }
+  /// Whether its error came in a message: the exchange itself goes on, and cannot be asked yet.
+  bool told_in_band() const { return told_in_band_; }
+  void set_told_in_band() { told_in_band_ = true; }
 
  protected:
   const detail::Ref<TimerOwner> call_;
@@ -132,6 +135,7 @@ class Attempt {
   TimePoint due_;
   bool hedge_ = false;
   bool given_up_ = false;
+  bool told_in_band_ = false;
   std::uint64_t heard_before_ = 0;
   TimePoint quiet_since_;
 };

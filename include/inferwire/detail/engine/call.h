@@ -90,6 +90,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     std::shared_ptr<channel::Target> target = nullptr;
     /// What it waits for before anything is sent, if for something.
     std::shared_ptr<Gate> gate = nullptr;
+    /// Looks at each message first, see CallRequest.
+    Inspect inspect = nullptr;
   };
 
   /// Starts the call, or ends it at once with `ready` if that is an error: bad input ends as every call does.
@@ -205,6 +207,11 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   void RestartAttemptTimeout(Attempt& attempt) {
     if (effective_.attempt_timeout != absl::InfiniteDuration())
       attempt.set_due(plan_->Restart(attempt.number(), Now()));
+  }
+  /// What a message says that has just come of an attempt that runs: an error, if it tells one. Under the lock.
+  absl::Status InspectReply(const wire::Reply& reply) {
+    return spec_.inspect ? detail::InvokeUser("the contract's Inspect", [&] { return spec_.inspect(reply); })
+                         : absl::OkStatus();
   }
   bool answered() const { return state_ == State::kStarted && plan_->answered(); }
   /// Its whole answer is there: until OnAttemptEnd no time counts any more, and no other attempt starts.

@@ -38,7 +38,7 @@ namespace engine {
 inline void Call::OnAttemptEnd(std::unique_lock<std::mutex> lock, Attempt& attempt, absl::Status status) {
   if (!Running(attempt)) return;
   if (!status.ok()) {
-    if (OnFailure(lock, attempt, std::move(status), /*over=*/true)) return;
+    if (OnFailure(lock, attempt, std::move(status), /*over=*/!attempt.told_in_band())) return;
     ArmTimer();
     EndIfFaulty(lock);
     return;

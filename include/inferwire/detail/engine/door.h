@@ -80,6 +80,8 @@ struct Speech {
 INFERWIRE_DECL detail::Ref<StreamMux> ShareStream(const std::shared_ptr<Engine>& engine, const std::string& path,
                                                   const Speech& speech, bool once);
 
+using Inspect = absl::AnyInvocable<absl::Status(const wire::Reply& reply)>;
+
 /// A call as those ask for it who encode and decode by themselves.
 struct CallRequest {
   const std::string& path;                ///< lives as long as the process
@@ -93,12 +95,17 @@ struct CallRequest {
   bool foreign = false;
   /// What is waited for first.
   std::shared_ptr<Gate> gate = nullptr;
+  /// Looks at each message as it comes, before anyone else: servers that tell errors in messages of calls that end OK
+  /// are understood so. An error is the attempt's, which is tried again as by any other. Under the call's lock.
+  Inspect inspect = nullptr;
 };
 
 /// Whether the engine is that of the process that forked this one: nothing else is to be asked of it then.
 INFERWIRE_DECL bool IsForeign(const Engine& engine);
 /// By the client's clock.
 INFERWIRE_DECL TimePoint NowOf(const Engine& engine);
+/// What the client allows streams in all.
+INFERWIRE_DECL absl::Duration StreamTimeoutOf(const Engine& engine);
 
 /// What is kept under `key` for as long as the client lives, made when it is first asked for.
 INFERWIRE_DECL std::shared_ptr<void> KeptAs(Engine& engine, const void* key, std::shared_ptr<void> (*make)());

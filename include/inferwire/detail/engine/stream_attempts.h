@@ -113,6 +113,9 @@ class StreamCall::RpcCall final : public RpcAttempt {
     if (!ok) {
       reads_ended_ = true;
     } else if (call().Running(*this)) {
+      if (absl::Status said = call().InspectReply(incoming_); !said.ok())
+        return EndInBand(std::move(lock), std::move(said));
+      incoming_.set_attempt(number());
       if (!committed_) {
         committed_ = true;
         call().Commit(*this);
@@ -122,6 +125,16 @@ class StreamCall::RpcCall final : public RpcAttempt {
     }
     FinishIfDue();
     Leave(std::move(lock));
+  }
+  void EndInBand(std::unique_lock<std::mutex> lock, absl::Status said) {
+    set_told_in_band();
+    incoming_ = wire::Reply();
+    if (call().AsksUser()) {
+      lock.unlock();
+      return call().OnAttemptEndApart(*this, std::move(said), Out(*this));
+    }
+    const Out out(*this);
+    call().OnAttemptEnd(std::move(lock), *this, std::move(said));
   }
   void OnFinished(std::unique_lock<std::mutex> lock, bool) {
     HearEnd();

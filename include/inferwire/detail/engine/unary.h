@@ -125,6 +125,7 @@ class UnaryCall : public Call {
     {
       std::lock_guard lock(mutex_);
       if (!Running(attempt)) return;
+      if (status.ok()) status = InspectReply(reply);
       // The first answer is taken; an error may come second to another attempt's answer.
       if (status.ok()) Answered(attempt);
     }

@@ -134,11 +134,13 @@ inline Call::Spec SpecOf(const Engine& engine, CallRequest&& request, CallOption
           .foreign = request.foreign,
           .mux = std::move(request.mux),
           .id = std::move(request.id),
-          .gate = std::move(request.gate)};
+          .gate = std::move(request.gate),
+          .inspect = std::move(request.inspect)};
 }
 
 INFERWIRE_DECL bool IsForeign(const Engine& engine) { return engine.foreign(); }
 INFERWIRE_DECL TimePoint NowOf(const Engine& engine) { return engine.Now(); }
+INFERWIRE_DECL absl::Duration StreamTimeoutOf(const Engine& engine) { return engine.options().stream_timeout; }
 INFERWIRE_DECL std::shared_ptr<void> KeptAs(Engine& engine, const void* key, std::shared_ptr<void> (*make)()) {
   return engine.Kept(key, make);
 }

@@ -106,11 +106,14 @@ class Reply {
  public:
   Reply() = default;
   /// gRPC's buffers know no moves: moving one copies it, with an allocation.
-  Reply(Reply&& other) noexcept : received_(std::exchange(other.received_, false)) { buffer_.Swap(&other.buffer_); }
+  Reply(Reply&& other) noexcept : received_(std::exchange(other.received_, false)), attempt_(other.attempt_) {
+    buffer_.Swap(&other.buffer_);
+  }
   Reply& operator=(Reply&& other) noexcept {
     Reply taken(std::move(other));
     buffer_.Swap(&taken.buffer_);
     received_ = taken.received_;
+    attempt_ = taken.attempt_;
     return *this;
   }
   /// Shares the bytes.
@@ -118,17 +121,22 @@ class Reply {
     Reply copy;
     copy.buffer_ = buffer_;
     copy.received_ = received_;
+    copy.attempt_ = attempt_;
     return copy;
   }
 
   bool received() const { return received_; }
   std::size_t size() const { return buffer_.Length(); }
   grpc::ByteBuffer& buffer() { return buffer_; }
+  /// Which attempt of a stream brought it.
+  int attempt() const { return attempt_; }
+  void set_attempt(int attempt) { attempt_ = attempt; }
 
  private:
   friend class grpc::SerializationTraits<Reply, void>;
   grpc::ByteBuffer buffer_;
   bool received_ = false;
+  int attempt_ = 0;
 };
 
 /// A copy of the bytes in one piece, for messages that are small.
