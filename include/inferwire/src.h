@@ -19,6 +19,7 @@
 #include "inferwire/detail/impl/door.h"
 #include "inferwire/detail/impl/executor.h"
 #include "inferwire/detail/impl/future.h"
+#include "inferwire/detail/impl/generation.h"
 #include "inferwire/detail/impl/inference.h"
 #include "inferwire/detail/impl/model.h"
 #include "inferwire/detail/impl/printable.h"
