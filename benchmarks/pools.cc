@@ -34,7 +34,7 @@ struct OursPick final : Way {
           state = state * 6364136223846793005U + 1442695040888963407U;
           return static_cast<double>(state >> 11) * 0x1p-53;
         });
-        lease.Return(inferwire::detail::channel::Outcome::kAnswered, absl::Microseconds(100), from);
+        lease.Release(inferwire::detail::channel::Outcome::kAnswered, absl::Microseconds(100), from);
         latencies.Add(from);
       }
     });

@@ -175,7 +175,8 @@ TEST_CASE("typed numbers take the room of their elements, and what arrived goes 
   constexpr std::size_t kCount = std::size_t{24} << 20;
   const auto [datatype, field, width] = GENERATE(
       table<std::string, int, std::size_t>({{"INT64", 3, 8}, {"UINT64", 5, 8}, {"INT32", 2, 4}, {"BOOL", 1, 1}}));
-  detail::wire::Reply reply = Mapped(Packed(datatype, field, static_cast<std::int64_t>(kCount), std::string(kCount, '\1')));
+  detail::wire::Reply reply =
+      Mapped(Packed(datatype, field, static_cast<std::int64_t>(kCount), std::string(kCount, '\1')));
   PeakMemory peak;
   peak.Reset();
   {

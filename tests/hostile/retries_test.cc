@@ -39,7 +39,7 @@ int GoesOn(inferwire::RetryPolicy policy, int messages, std::chrono::millisecond
   TimePoint now = TimePoint() + std::chrono::hours(1);
   const TimePoint end = now + life;
   for (int goes_on = 0;; ++goes_on) {
-    for (int i = 0; i < messages; ++i) retry.Progress(absl::FromChrono(lasts));
+    for (int i = 0; i < messages; ++i) retry.ResetRetries(absl::FromChrono(lasts));
     now += lasts;
     const auto decision = retry.OnFailure({.begun = messages > 0}, absl::InfiniteDuration(), 0.5, now);
     if (!decision.retry) return goes_on;

@@ -36,7 +36,8 @@ class ScriptedCall final : public engine::Call {
   class ScriptedAttempt final : public engine::RpcAttempt {
    public:
     ScriptedAttempt(ScriptedCall& call, int number, TimePoint now, TimePoint due)
-        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.PickTarget(now), number, now, due,
+        : RpcAttempt(call, call.engine_->options(), call.spec_.options, call.effective_.compression,
+                     call.PickTarget(now), number, now, due,
                      /*told=*/due, /*idempotent=*/true, /*lends=*/false),
           seen_(call.seen_) {
       ++seen_.alive;
@@ -139,13 +140,13 @@ struct World {
   ~World() {
     call = {};
     loop.Shutdown();
-    while (loop.Turn()) {
+    while (loop.RunOne()) {
     }
   }
   void Start() { call->Start(absl::OkStatus()); }
   // Runs what rang.
   void Turn() {
-    for (int i = 0; i < 3; ++i) loop.Turn(engine::Now());
+    for (int i = 0; i < 3; ++i) loop.RunOne(engine::Now());
   }
   void Next() {
     REQUIRE(clock->AdvanceToNext() >= absl::ZeroDuration());
@@ -272,7 +273,7 @@ TEST_CASE("a call's own policies stand in for the client's", "[engine]") {
   for (int i = 0; i < 100; ++i) world.client->hedge_budget().Deposit();
   world.Start();
   CHECK(world.clock->AdvanceToNext() == absl::Milliseconds(5));
-  world.Turn();
+  world.RunOne();
   CHECK(world.seen.started == 2);
   world.Finish(0, grpc::StatusCode::UNAVAILABLE);
   CHECK(world.seen.ends == 0);  // the hedge still runs
@@ -394,7 +395,7 @@ class Walker {
         const absl::Status end = world.seen.end;
         world.call->Cancel(absl::CancelledError("too late"));
         world.clock->Advance(absl::Hours(1));
-        world.Turn();
+        world.RunOne();
         CHECK(world.seen.end == end);
       }
       world.FinishTheRest();
