@@ -273,7 +273,7 @@ TEST_CASE("a call's own policies stand in for the client's", "[engine]") {
   for (int i = 0; i < 100; ++i) world.client->hedge_budget().Deposit();
   world.Start();
   CHECK(world.clock->AdvanceToNext() == absl::Milliseconds(5));
-  world.RunOne();
+  world.Turn();
   CHECK(world.seen.started == 2);
   world.Finish(0, grpc::StatusCode::UNAVAILABLE);
   CHECK(world.seen.ends == 0);  // the hedge still runs
@@ -395,7 +395,7 @@ class Walker {
         const absl::Status end = world.seen.end;
         world.call->Cancel(absl::CancelledError("too late"));
         world.clock->Advance(absl::Hours(1));
-        world.RunOne();
+        world.Turn();
         CHECK(world.seen.end == end);
       }
       world.FinishTheRest();
