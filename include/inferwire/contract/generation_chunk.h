@@ -39,6 +39,8 @@ struct GenerationChunk {
   absl::InlinedVector<GenerationPiece, 1> pieces = {};
   std::optional<std::int64_t> prompt_tokens = std::nullopt;
   std::optional<std::int64_t> cached_tokens = std::nullopt;
+  /// Of all sequences so far, where a server counts them together.
+  std::optional<std::int64_t> completion_tokens = std::nullopt;
   /// The attempt whose server sent it; the client fills it in.
   int attempt = 0;
 };

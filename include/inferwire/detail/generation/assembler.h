@@ -73,6 +73,7 @@ class Assembler {
       usage_.prompt_tokens.emplace(*chunk.prompt_tokens);
     }
     if (chunk.cached_tokens.has_value() && first_attempt_) usage_.cached_tokens.emplace(*chunk.cached_tokens);
+    if (chunk.completion_tokens.has_value()) told_ = *chunk.completion_tokens;
     for (GenerationPiece& piece : chunk.pieces) {
       if (absl::Status status = Add(std::move(piece), out); !status.ok()) return status;
     }
@@ -119,6 +120,7 @@ class Assembler {
       tokens += sequence.tokens_before + sequence.tokens;
     }
     if (known) out.completion_tokens.emplace(tokens);
+    if (told_.has_value()) out.completion_tokens.emplace(before_ + *told_);
     return out;
   }
   /// Of the first sequence, where it is kept: what a request that goes on begins with.
@@ -144,6 +146,8 @@ class Assembler {
     attempt_ = attempt;
     if (!std::exchange(any_, true)) return;
     first_attempt_ = false;
+    before_ = received_tokens();
+    told_.reset();
     for (Sequence& sequence : sequences_) {
       sequence.text_seen = sequence.ids_seen = sequence.logprobs_seen = 0;
       sequence.tokens_before += std::exchange(sequence.tokens, 0);
@@ -174,6 +178,12 @@ class Assembler {
       piece.logprobs.clear();
       piece.tokens.reset();
     } else if (piece.cumulative) {
+      // What stands for a character whose bytes have not all come is another one next time.
+      constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+      while (!piece.finish_reason.has_value() && piece.text.size() > sequence.text_seen &&
+             piece.text.ends_with(kReplacement)) {
+        piece.text.resize(piece.text.size() - kReplacement.size());
+      }
       if (!DropFront(piece.text, sequence.text_seen) || !DropFront(piece.token_ids, sequence.ids_seen)) {
         return Contradiction("a text that is told from its beginning became shorter");
       }
@@ -270,6 +280,8 @@ class Assembler {
   Terms terms_;
   std::vector<Sequence> sequences_;
   GenerationUsage usage_;
+  std::optional<std::int64_t> told_;  // how many tokens this attempt has brought, in the server's words
+  std::int64_t before_ = 0;           // those of the attempts before
   int attempt_ = 0;
   bool any_ = false;
   bool first_attempt_ = true;
