@@ -23,6 +23,7 @@
 #include "inferwire/contract/generation_contract.h"
 #include "inferwire/detail/base/form.h"
 #include "inferwire/detail/contract/generation_table.h"
+#include "inferwire/embedding.h"  // IWYU pragma: export
 #include "inferwire/future.h"
 #include "inferwire/generation_types.h"
 #include "inferwire/stats.h"

@@ -17,6 +17,7 @@
 #include "inferwire/detail/impl/contracts.h"
 #include "inferwire/detail/impl/credentials.h"
 #include "inferwire/detail/impl/door.h"
+#include "inferwire/detail/impl/embedding.h"
 #include "inferwire/detail/impl/executor.h"
 #include "inferwire/detail/impl/future.h"
 #include "inferwire/detail/impl/generation.h"

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How texts are sent, several at a time, and come back in order.
+#ifndef INFERWIRE_DETAIL_IMPL_EMBEDDING_H_
+#define INFERWIRE_DETAIL_IMPL_EMBEDDING_H_
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <absl/time/time.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <deque>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "inferwire/call_options.h"
+#include "inferwire/client.h"
+#include "inferwire/clock.h"
+#include "inferwire/detail/base/error.h"
+#include "inferwire/detail/base/form.h"
+#include "inferwire/detail/base/text.h"
+#include "inferwire/detail/contract/embedding_table.h"
+#include "inferwire/detail/engine/door.h"
+#include "inferwire/embedding.h"
+#include "inferwire/embedding_types.h"
+#include "inferwire/future.h"
+#include "inferwire/start.h"
+#include "inferwire/task.h"
+
+namespace inferwire {
+inline namespace v0 {
+namespace detail {
+
+/// INVALID_ARGUMENT naming what makes no sense, or what the contract cannot carry.
+INFERWIRE_DECL absl::Status CheckTexts(const EmbeddingTable& contract, const Texts& texts,
+                                       const EmbeddingOptions& options) {
+  if (options.max_batch < 1)
+    return InvalidArgumentError(Cat("max_batch is ", options.max_batch, "; expected at least 1"));
+  if (options.max_in_flight < 1) {
+    return InvalidArgumentError(Cat("max_in_flight is ", options.max_in_flight, "; expected at least 1"));
+  }
+  if (options.dimensions.has_value() && *options.dimensions < 1) {
+    return InvalidArgumentError(Cat("dimensions is ", *options.dimensions, "; expected at least 1"));
+  }
+  if (texts.empty()) return InvalidArgumentError("there is no text; expected at least one");
+  return contract.check(options);
+}
+
+/// What is left of the time that all calls have together.
+class SharedTime {
+ public:
+  SharedTime(const Client& client, const CallOptions& call) : client_(client), timeout_(call.timeout) {
+    if (timeout_.has_value()) started_ = engine::NowOf(*client.engine());
+  }
+  std::optional<Duration> left() const {
+    if (!timeout_.has_value()) return std::nullopt;
+    return *timeout_ - Between(started_, engine::NowOf(*client_.engine()));
+  }
+
+ private:
+  const Client& client_;
+  const std::optional<Duration> timeout_;
+  TimePoint started_;
+};
+
+/// Calls `start(first, count)` for each group of `each` texts, `most` at a time, and `take(first, answer)` in order.
+template <class Answer, class StartOne, class TakeOne>
+Task<absl::Status> InGroups(std::size_t all, std::size_t each, std::size_t most, StartOne start, TakeOne take) {
+  std::deque<std::pair<std::size_t, Future<Answer>>> running;
+  std::size_t next = 0;
+  while (next < all || !running.empty()) {
+    while (next < all && running.size() < most) {
+      const std::size_t count = (std::min)(each, all - next);
+      running.emplace_back(next, start(next, count));
+      next += count;
+    }
+    const std::size_t first = running.front().first;
+    absl::StatusOr<Answer> answer = co_await std::move(running.front().second);
+    running.pop_front();
+    absl::Status status = answer.ok() ? take(first, *std::move(answer)) : answer.status();
+    if (!status.ok()) {
+      if (all <= each) co_return status;
+      co_return Reworded(status, Cat(ToStd(status.message()), "; of text ", first));
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+/// An answer for each text. What it is given it keeps, since it may run after its caller has gone on.
+template <class Answer>
+Task<absl::StatusOr<std::vector<Answer>>> AskTexts(Client client, const EmbeddingTable* contract,
+                                                   TextsMethod<Answer> EmbeddingTable::* which, std::string_view what,
+                                                   Texts texts, EmbeddingOptions options, CallOptions call) {
+  const TextsMethod<Answer>& method = contract->*which;
+  if (method.path == nullptr) {
+    co_return MakeError(absl::StatusCode::kUnimplemented, Cat("the contract ", contract->name, " has no ", what));
+  }
+  if (engine::IsForeign(*client.engine())) co_return ForkedError();
+  if (absl::Status status = CheckTexts(*contract, texts, options); !status.ok()) co_return status;
+  const SharedTime time(client, call);
+  std::vector<Answer> out;
+  out.reserve(texts.size());
+  const std::size_t each = method.one_by_one ? 1 : static_cast<std::size_t>(options.max_batch);
+  const absl::Status status = co_await InGroups<std::vector<Answer>>(
+      texts.size(), each, static_cast<std::size_t>(options.max_in_flight),
+      [&](std::size_t first, std::size_t count) {
+        const auto from = texts.begin() + static_cast<std::ptrdiff_t>(first);
+        CallOptions one = call;
+        one.timeout = time.left();
+        return client.AsyncAs<std::vector<Answer>>(
+            {.path = method.path(),
+             .request = method.encode(Texts(from, from + static_cast<std::ptrdiff_t>(count)), options),
+             .foreign = contract->foreign},
+            method.decode, std::move(one));
+      },
+      [&](std::size_t first, std::vector<Answer>&& answers) {
+        const std::size_t expected = (std::min)(each, texts.size() - first);
+        if (answers.size() != expected) {
+          return InternalError(
+              Cat("the server's answer contradicts itself: ", answers.size(), " answers for ", expected, " texts"));
+        }
+        std::move(answers.begin(), answers.end(), std::back_inserter(out));
+        return absl::OkStatus();
+      });
+  if (!status.ok()) co_return status;
+  co_return out;
+}
+
+INFERWIRE_DECL absl::StatusOr<Embeddings> RowsOf(absl::StatusOr<std::vector<std::vector<float>>> vectors) {
+  if (!vectors.ok()) return vectors.status();
+  const std::size_t dimensions = vectors->front().size();
+  std::vector<float> values;
+  values.reserve(vectors->size() * dimensions);
+  for (std::size_t i = 0; i < vectors->size(); ++i) {
+    const std::vector<float>& one = (*vectors)[i];
+    if (one.size() != dimensions || one.empty()) {
+      return InternalError(Cat("the server's answer contradicts itself: the vector of text ", i, " has ", one.size(),
+                               " dimensions, and that of text 0 has ", dimensions));
+    }
+    values.insert(values.end(), one.begin(), one.end());
+  }
+  return Embeddings(std::move(values), dimensions);
+}
+
+INFERWIRE_DECL Task<absl::StatusOr<Embeddings>> EmbedTexts(Client client, const EmbeddingTable* contract, Texts texts,
+                                                           EmbeddingOptions options, CallOptions call) {
+  co_return RowsOf(co_await AskTexts(std::move(client), contract, &EmbeddingTable::embed, "method for embeddings",
+                                     std::move(texts), std::move(options), std::move(call)));
+}
+
+INFERWIRE_DECL Task<absl::StatusOr<std::vector<Ranked>>> RankTexts(Client client, const EmbeddingTable* contract,
+                                                                   std::string query, Texts texts,
+                                                                   EmbeddingOptions options, CallOptions call) {
+  const auto& method = contract->rerank;
+  if (method.path == nullptr) {
+    co_return MakeError(absl::StatusCode::kUnimplemented,
+                        Cat("the contract ", contract->name, " has no method for reranking"));
+  }
+  if (engine::IsForeign(*client.engine())) co_return ForkedError();
+  if (absl::Status status = CheckTexts(*contract, texts, options); !status.ok()) co_return status;
+  const SharedTime time(client, call);
+  std::vector<Ranked> out(texts.size());
+  const std::size_t each = static_cast<std::size_t>(options.max_batch);
+  const absl::Status status = co_await InGroups<std::vector<Ranked>>(
+      texts.size(), each, static_cast<std::size_t>(options.max_in_flight),
+      [&](std::size_t first, std::size_t count) {
+        const auto from = texts.begin() + static_cast<std::ptrdiff_t>(first);
+        CallOptions one = call;
+        one.timeout = time.left();
+        return client.AsyncAs<std::vector<Ranked>>(
+            {.path = method.path(),
+             .request = method.encode(query, Texts(from, from + static_cast<std::ptrdiff_t>(count)), options),
+             .foreign = contract->foreign},
+            method.decode, std::move(one));
+      },
+      [&](std::size_t first, std::vector<Ranked>&& ranks) {
+        const std::size_t expected = (std::min)(each, texts.size() - first);
+        std::vector<char> seen(expected);
+        for (const Ranked& rank : ranks) {
+          if (rank.index >= expected || std::exchange(seen[rank.index], 1) != 0) {
+            return InternalError(Cat("the server's answer contradicts itself: it ranks text ", rank.index, " of ",
+                                     expected, rank.index < expected ? " twice" : ""));
+          }
+          out[first + rank.index] = {first + rank.index, rank.score};
+        }
+        return ranks.size() == expected ? absl::OkStatus()
+                                        : InternalError(Cat("the server's answer contradicts itself: ", ranks.size(),
+                                                            " ranks for ", expected, " texts"));
+      });
+  if (!status.ok()) co_return status;
+  std::stable_sort(out.begin(), out.end(), [](const Ranked& a, const Ranked& b) { return a.score > b.score; });
+  co_return out;
+}
+
+}  // namespace detail
+
+INFERWIRE_DECL absl::StatusOr<Embeddings> AnyEmbeddingClient::Embed(std::vector<std::string> texts,
+                                                                    EmbeddingOptions options, CallOptions call) const {
+  return SyncWait(detail::EmbedTexts(client_, table_, std::move(texts), std::move(options), std::move(call)));
+}
+INFERWIRE_DECL Future<Embeddings> AnyEmbeddingClient::AsyncEmbed(std::vector<std::string> texts,
+                                                                 EmbeddingOptions options, CallOptions call) const {
+  return Start(detail::EmbedTexts(client_, table_, std::move(texts), std::move(options), std::move(call)));
+}
+INFERWIRE_DECL absl::StatusOr<std::vector<SparseEmbedding>> AnyEmbeddingClient::EmbedSparse(
+    std::vector<std::string> texts, EmbeddingOptions options, CallOptions call) const {
+  return SyncWait(detail::AskTexts(client_, table_, &detail::EmbeddingTable::sparse, "method for sparse embeddings",
+                                   std::move(texts), std::move(options), std::move(call)));
+}
+INFERWIRE_DECL absl::StatusOr<std::vector<Embeddings>> AnyEmbeddingClient::EmbedTokens(std::vector<std::string> texts,
+                                                                                       EmbeddingOptions options,
+                                                                                       CallOptions call) const {
+  return SyncWait(detail::AskTexts(client_, table_, &detail::EmbeddingTable::per_token,
+                                   "method for the embeddings of tokens", std::move(texts), std::move(options),
+                                   std::move(call)));
+}
+INFERWIRE_DECL absl::StatusOr<std::vector<Ranked>> AnyEmbeddingClient::Rerank(std::string query,
+                                                                              std::vector<std::string> texts,
+                                                                              EmbeddingOptions options,
+                                                                              CallOptions call) const {
+  return SyncWait(
+      detail::RankTexts(client_, table_, std::move(query), std::move(texts), std::move(options), std::move(call)));
+}
+INFERWIRE_DECL Future<std::vector<Ranked>> AnyEmbeddingClient::AsyncRerank(std::string query,
+                                                                           std::vector<std::string> texts,
+                                                                           EmbeddingOptions options,
+                                                                           CallOptions call) const {
+  return Start(
+      detail::RankTexts(client_, table_, std::move(query), std::move(texts), std::move(options), std::move(call)));
+}
+INFERWIRE_DECL absl::StatusOr<std::vector<std::vector<ClassScore>>> AnyEmbeddingClient::Classify(
+    std::vector<std::string> texts, EmbeddingOptions options, CallOptions call) const {
+  auto classes =
+      SyncWait(detail::AskTexts(client_, table_, &detail::EmbeddingTable::classify, "method for classification",
+                                std::move(texts), std::move(options), std::move(call)));
+  if (!classes.ok()) return classes;
+  for (std::vector<ClassScore>& one : *classes) {
+    std::stable_sort(one.begin(), one.end(),
+                     [](const ClassScore& a, const ClassScore& b) { return a.score > b.score; });
+  }
+  return classes;
+}
+INFERWIRE_DECL absl::StatusOr<std::vector<std::vector<TextToken>>> AnyEmbeddingClient::Tokenize(
+    std::vector<std::string> texts, EmbeddingOptions options, CallOptions call) const {
+  return SyncWait(detail::AskTexts(client_, table_, &detail::EmbeddingTable::tokenize, "method for tokens",
+                                   std::move(texts), std::move(options), std::move(call)));
+}
+
+}  // namespace v0
+}  // namespace inferwire
+
+#endif  // INFERWIRE_DETAIL_IMPL_EMBEDDING_H_
