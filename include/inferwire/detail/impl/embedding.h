@@ -112,6 +112,7 @@ Task<absl::StatusOr<std::vector<Answer>>> AskTexts(Client client, const Embeddin
         const auto from = texts.begin() + static_cast<std::ptrdiff_t>(first);
         CallOptions one = call;
         one.timeout = time.left();
+        if (count < texts.size()) one.info = nullptr;  // it is one call's, and these run side by side
         return client.AsyncAs<std::vector<Answer>>(
             {.path = method.path(),
              .request = method.encode(Texts(from, from + static_cast<std::ptrdiff_t>(count)), options),
@@ -172,6 +173,7 @@ INFERWIRE_DECL Task<absl::StatusOr<std::vector<Ranked>>> RankTexts(Client client
         const auto from = texts.begin() + static_cast<std::ptrdiff_t>(first);
         CallOptions one = call;
         one.timeout = time.left();
+        if (count < texts.size()) one.info = nullptr;  // it is one call's, and these run side by side
         return client.AsyncAs<std::vector<Ranked>>(
             {.path = method.path(),
              .request = method.encode(query, Texts(from, from + static_cast<std::ptrdiff_t>(count)), options),
