@@ -9,6 +9,7 @@
 
 #include <optional>
 #include <stop_token>
+#include <string>
 
 #include "inferwire/bearer_token.h"
 #include "inferwire/clock.h"
@@ -59,6 +60,10 @@ struct CallOptions {
   /// and is cancelled with it (a wait before a retry is not cut by that, but ends without another attempt). Must live
   /// until the call has ended.
   const grpc::ServerContextBase* parent = nullptr;
+  /// Calls of one key go to one target, as long as it can serve and is not given more than a quarter beyond its share
+  /// of the calls in flight; then to the key's next one, always the same. For prefix caches, sessions, sequences.
+  /// Empty: each call goes where it is answered best. Without effect where TargetOrder ranks the targets.
+  std::string affinity = {};
 };
 
 namespace detail {

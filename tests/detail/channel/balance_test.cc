@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "inferwire/detail/channel/pool.h"
+#include "inferwire/detail/policy/affinity.h"
 #include "support/catch.h"
 
 using inferwire::OutlierPolicy;
@@ -212,4 +213,42 @@ TEST_CASE("calls that failed with one that did tell nothing new, nor do those of
   CHECK(target->ejections.load() == 1);
   bench.Pick(now, other).Release(Outcome::kAnswered, absl::Milliseconds(1), now);
   CHECK(target->cold_since.load() == now - seconds(1));  // the slow start goes on where it was
+}
+
+TEST_CASE("calls of one key go to one target, and when that cannot serve to the same next one", "[affinity]") {
+  Bench bench(4);
+  const auto pick = [&](const std::string& key, const inferwire::detail::channel::Target* avoid = nullptr) {
+    Lease lease = bench.pool.PickFor(inferwire::detail::policy::HashOf(key), avoid, kStart, [] { return 0.5; });
+    return std::pair(lease.target(), lease.id());
+  };
+  for (int i = 0; i < 40; ++i) {
+    const std::string key = "session-" + std::to_string(i);
+    const auto [owner, id] = pick(key);
+    for (int again = 0; again < 5; ++again) CHECK(pick(key).first == owner);
+    const std::string next = pick(key, id).first;
+    CHECK(next != owner);
+    CHECK(pick(key, id).first == next);
+    bench.pool.SetHealth(*bench.pool.targets()[0], false, kStart);  // the others' keys stay where they are
+    const std::string without = pick(key).first;
+    CHECK(without == (owner == "target0:1" ? next : owner));
+    bench.pool.SetHealth(*bench.pool.targets()[0], true, kStart);
+    CHECK(pick(key).first == owner);
+  }
+}
+
+TEST_CASE("no target is given much more than its share of the calls of a few keys", "[affinity]") {
+  Bench bench(4);
+  const std::uint64_t key = inferwire::detail::policy::HashOf("everybody's");
+  std::vector<Lease> held;
+  std::map<std::string, int> calls;
+  for (int i = 0; i < 100; ++i) {
+    held.push_back(bench.pool.PickFor(key, nullptr, kStart, [] { return 0.5; }));
+    ++calls[held.back().target()];
+  }
+  REQUIRE(calls.size() == 4);
+  for (const auto& [target, count] : calls) {
+    INFO(target);
+    CHECK(count <= 32);
+    CHECK(count >= 4);
+  }
 }

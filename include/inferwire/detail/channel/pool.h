@@ -4,6 +4,7 @@
 #ifndef INFERWIRE_DETAIL_CHANNEL_POOL_H_
 #define INFERWIRE_DETAIL_CHANNEL_POOL_H_
 
+#include <absl/container/inlined_vector.h>
 #include <absl/time/time.h>
 
 #include <algorithm>
@@ -24,6 +25,7 @@
 #include "inferwire/detail/channel/endpoint.h"
 #include "inferwire/detail/channel/load.h"
 #include "inferwire/detail/channel/outlier.h"
+#include "inferwire/detail/policy/affinity.h"
 #include "inferwire/detail/policy/latency.h"
 #include "inferwire/options/target_order.h"
 
@@ -36,8 +38,9 @@ namespace channel {
 /// One of a client's targets, and what the client knows of it.
 struct Target {
   Target(std::shared_ptr<Endpoint> given, const OutlierPolicy& policy, TimePoint since)
-      : endpoint(std::move(given)), outlier(policy), cold_since(since) {}
+      : endpoint(std::move(given)), hash(policy::HashOf(endpoint->target())), outlier(policy), cold_since(since) {}
   const std::shared_ptr<Endpoint> endpoint;
+  const std::uint64_t hash;  // of its name
   Outlier outlier;
   std::atomic<bool> unhealthy{false};  // as its health check says
   std::atomic<TimePoint> cold_since;   // start of its slow start
@@ -207,6 +210,40 @@ class Pool {
     return take(list[any], false);
   }
 
+  /// The target that calls of this key (policy::HashOf) go to as long as it can serve, and is not given more than a
+  /// quarter beyond its share; else the next in the key's own order.
+  template <class Draw>
+  Lease PickFor(std::uint64_t key, const Target* avoid, TimePoint now, Draw random, bool timed = true,
+                LeaseKind use = LeaseKind::kCall) {
+    if (order_ == TargetOrder::kBalanced) {
+      const Reading reading(*this);
+      const List& list = reading.list();
+      absl::InlinedVector<std::pair<std::uint64_t, const std::shared_ptr<Target>*>, 16> order;
+      std::size_t in_flight = 0;
+      std::size_t usable = 0;
+      for (const auto& target : list) {
+        order.emplace_back(policy::AffinityWeight(key, target->hash), &target);
+        in_flight += InFlight(*target);
+        usable += Out(*target) ? 0 : 1;
+      }
+      std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+      const std::size_t bound = policy::AffinityBound(in_flight, (std::max)(usable, std::size_t{1}));
+      for (const auto& [weight, at] : order) {
+        const std::shared_ptr<Target>& target = *at;
+        if (target.get() == avoid || target->unhealthy) continue;
+        if (target->outlier.ejected()) {
+          bool half_open = false;
+          if (target->outlier.Enter(now, &half_open) && half_open) return Take(target, now, random, timed, use, true);
+          continue;
+        }
+        if (InFlight(*target) >= bound) continue;
+        Load& load = target->endpoint->load();
+        if (!load.Avoided(now) || load.ClaimProbe(now)) return Take(target, now, random, timed, use);
+      }
+    }
+    return Pick(avoid, now, random, timed, use);
+  }
+
   /// The same for a target that is given.
   template <class Draw>
   Lease Take(const std::shared_ptr<Target>& target, TimePoint now, Draw& random, bool timed, LeaseKind use,
@@ -293,6 +330,11 @@ class Pool {
   }
   static std::size_t Index(double unit, std::size_t size) {
     return (std::min)(static_cast<std::size_t>(unit * static_cast<double>(size)), size - 1);
+  }
+  static std::size_t InFlight(const Target& target) {
+    const std::uint64_t ended = target.ended.load(std::memory_order_relaxed);  // before those that began
+    const std::uint64_t began = target.attempts.load(std::memory_order_relaxed);
+    return began > ended ? static_cast<std::size_t>(began - ended) : 0;
   }
   static bool Out(const Target& target) { return target.unhealthy || target.outlier.ejected(); }
   /// Whether a target takes the call that it was drawn for: always, unless it came back just now.

@@ -88,6 +88,8 @@ class Attempt {
 
   /// What the server sent beside messages.
   virtual void ReadMetadata(CallInfo& /*info*/) const {}
+  /// A header or trailer of the server's.
+  virtual std::optional<std::string> ReadHeader(const std::string& /*key*/) const { return std::nullopt; }
   virtual std::vector<ErrorDetail> details() const { return {}; }
   virtual std::optional<absl::Duration> pushback(const std::vector<ErrorDetail>& /*details*/) const {
     return std::nullopt;
@@ -189,6 +191,13 @@ class RpcAttempt : public Attempt {
   void ReadMetadata(CallInfo& info) const override {
     info.initial_metadata = wire::FromGrpc(context_.GetServerInitialMetadata());
     info.trailing_metadata = wire::FromGrpc(context_.GetServerTrailingMetadata());
+  }
+  std::optional<std::string> ReadHeader(const std::string& key) const override {
+    for (const auto* const place : {&context_.GetServerInitialMetadata(), &context_.GetServerTrailingMetadata()}) {
+      const auto found = place->find(grpc::string_ref(key));
+      if (found != place->end()) return std::string(found->second.data(), found->second.size());
+    }
+    return std::nullopt;
   }
   std::vector<ErrorDetail> details() const override { return wire::ReadErrorDetails(status_.error_details()); }
   std::optional<absl::Duration> pushback(const std::vector<ErrorDetail>& details) const override {

@@ -49,6 +49,7 @@
 #include "inferwire/detail/engine/silence.h"
 #include "inferwire/detail/engine/stream_mux.h"
 #include "inferwire/detail/engine/validate.h"
+#include "inferwire/detail/policy/affinity.h"
 #include "inferwire/detail/policy/classify.h"
 #include "inferwire/detail/policy/hedge.h"
 #include "inferwire/detail/policy/plan.h"
@@ -115,6 +116,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
         spec_(std::move(spec)),
         effective_(Resolve(engine_->options(), spec_.options)),
         idempotent_(effective_.idempotent),
+        affinity_(spec_.options.affinity.empty() ? 0 : policy::HashOf(spec_.options.affinity)),
         lends_(spec_.request.loan()),
         timer_(*this, engine_->clock()),
         loan_timer_(*this),
@@ -252,7 +254,8 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   Loop& loop_;
   Spec spec_;
   const EffectiveOptions effective_;
-  bool idempotent_;  // what cannot be sent twice is not, whatever the options say
+  bool idempotent_;               // what cannot be sent twice is not, whatever the options say
+  const std::uint64_t affinity_;  // of the key that calls go to one target by; 0: none
   std::mutex mutex_;
   State state_ = State::kCreated;
   absl::Status status_;  // OK until the end, then the final one
@@ -378,6 +381,13 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   void OnClockFault(const absl::Status& fault) override { Fault(fault); }
 
   static channel::Outcome OutcomeOf(policy::Blame blame);
+  void LearnAffinity(const Attempt& attempt) const {
+    const std::string& header = engine_->options().affinity_header;
+    if (affinity_ == 0 || header.empty()) return;
+    if (std::optional<std::string> token = attempt.ReadHeader(header); token.has_value()) {
+      engine_->affinities().Learn(spec_.options.affinity, *std::move(token));
+    }
+  }
   static absl::Status AnsweredElsewhere() { return detail::CancelledError("another attempt answered first"); }
 
   void GiveUpOthers(Attempt& attempt);

@@ -54,6 +54,9 @@ inline void Call::Start(absl::Status ready) {
   const TimePoint deadline = Deadline();
   if (ready.ok()) ready = wire::ValidateMetadata(spec_.options.metadata);
   if (ready.ok()) ready = detail::ValidateLimits(spec_.options);
+  if (ready.ok() && affinity_ != 0 && !client.affinity_header.empty()) {
+    ready = wire::ValidateMetadata({{client.affinity_header, spec_.options.affinity}});
+  }
   if (ready.ok() && spec_.options.retry.has_value()) ready = policy::Validate(*spec_.options.retry);
   if (ready.ok() && spec_.options.hedge.has_value()) ready = policy::Validate(*spec_.options.hedge);
   if (ready.ok()) ready = detail::ValidateToken(spec_.options.token, client.credentials, spec_.options.metadata);
@@ -152,8 +155,9 @@ inline channel::Lease Call::PickTarget(TimePoint now) {
   auto random = [this] { return Random(); };
   const channel::LeaseKind use = spec_.mux ? channel::LeaseKind::kMessage : channel::LeaseKind::kCall;
   const std::shared_ptr<channel::Target> only = spec_.mux ? spec_.mux->OnlyTarget() : spec_.target;
-  channel::Lease lease = only != nullptr ? engine_->pool().Take(only, now, random, Timed(), use)
-                                         : engine_->pool().Pick(last_target_, now, random, Timed(), use);
+  channel::Lease lease = only != nullptr  ? engine_->pool().Take(only, now, random, Timed(), use)
+                         : affinity_ != 0 ? engine_->pool().PickFor(affinity_, last_target_, now, random, Timed(), use)
+                                          : engine_->pool().Pick(last_target_, now, random, Timed(), use);
   last_target_ = lease.id();
   if (std::exchange(moves_on_, false)) lease.MoveBeside();
   return lease;
@@ -344,6 +348,12 @@ inline void Call::AddMetadata(Attempt& attempt, const Metadata& observed) const 
                                         [&, &k = key](const Metadata* nearer) { return wire::Has(*nearer, k); });
       if (!replaced) attempt.AddMetadata(key, value);
     }
+  }
+  const std::string& header = engine_->options().affinity_header;
+  if (affinity_ == 0 || header.empty()) return;
+  const auto brings = [&](const Metadata* place) { return wire::Has(*place, header); };
+  if (std::none_of(std::begin(places), std::end(places), brings)) {
+    attempt.AddMetadata(header, engine_->affinities().SentFor(spec_.options.affinity));
   }
 }
 

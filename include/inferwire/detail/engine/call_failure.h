@@ -43,6 +43,7 @@ inline void Call::OnAttemptEnd(std::unique_lock<std::mutex> lock, Attempt& attem
     EndIfFaulty(lock);
     return;
   }
+  LearnAffinity(attempt);
   const channel::Outcome verdict = spec_.target == nullptr ? channel::Outcome::kAnswered : channel::Outcome::kNone;
   const absl::Duration latency = RecordAttempt(attempt, verdict, status, std::nullopt);
   if (effective_.hedge != nullptr && effective_.hedge->percentile.has_value())

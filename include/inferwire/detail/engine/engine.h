@@ -25,6 +25,7 @@
 #include "inferwire/detail/base/process.h"
 #include "inferwire/detail/base/ref.h"
 #include "inferwire/detail/channel/pool.h"
+#include "inferwire/detail/engine/affinities.h"
 #include "inferwire/detail/engine/runtime.h"
 #include "inferwire/detail/policy/budget.h"
 #include "inferwire/detail/policy/hedge.h"
@@ -87,6 +88,7 @@ class Engine {
   channel::Pool& pool() { return pool_; }
   const channel::Connector& connector() const { return connector_; }
   Counts& counts() { return counts_; }
+  Affinities& affinities() { return affinities_; }
   /// Whether a connection whose peer takes nothing more is closed in time: by TCP_USER_TIMEOUT, which only Linux has,
   /// and only TCP. Where it is not, memory had better not be lent.
   bool bounds_loans() const { return bounds_loans_.load(std::memory_order_relaxed); }
@@ -210,6 +212,7 @@ class Engine {
   channel::Pool pool_;
   std::atomic<bool> bounds_loans_;
   Counts counts_;
+  Affinities affinities_;
   std::unique_ptr<Follower> follower_;
   std::atomic<std::uint64_t> random_;
   policy::Budget retry_budget_, hedge_budget_;

@@ -89,6 +89,11 @@ inline absl::Status Validate(const ClientOptions& options) {
   if (options.hedge.has_value()) {
     if (absl::Status status = policy::Validate(*options.hedge); !status.ok()) return status;
   }
+  if (!options.affinity_header.empty()) {
+    if (absl::Status status = wire::ValidateMetadata({{options.affinity_header, "x"}}); !status.ok()) {
+      return MakeError(status.code(), Cat("affinity_header: ", ToStd(status.message())));
+    }
+  }
   return wire::ValidateMetadata(options.metadata);
 }
 
