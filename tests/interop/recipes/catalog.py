@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from recipes import dynamo, kserve, mlserver, proxies, torchserve, triton
+from recipes import dynamo, kserve, mlserver, proxies, sglang, torchserve, triton
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,7 @@ SERVERS = {
         Server("mlserver", mlserver.VERSION, mlserver.install, {"mlserver": mlserver.start}),
         Server("kserve", kserve.VERSION, kserve.install, {"kserve": kserve.start}),
         Server("dynamo", dynamo.VERSION, dynamo.install, {"dynamo": dynamo.start}),
+        Server("sglang", sglang.VERSION, sglang.install, {"sglang": sglang.start}),
         Server("torchserve", torchserve.VERSION, torchserve.install, {"torchserve": torchserve.start}),
         Server(
             "envoy",
