@@ -6,7 +6,12 @@
 
 #include <inferwire/admin.h>
 #include <inferwire/contract/open_inference.h>
+#include <inferwire/contract/sglang.h>
 #include <inferwire/contract/simple.h>
+#include <inferwire/contract/tei.h>
+#include <inferwire/contract/vllm.h>
+#include <inferwire/contracts.h>
+#include <inferwire/generation.h>
 #include <inferwire/inferwire.h>
 #include <inferwire/npy.h>
 #include <inferwire/shared_memory.h>
@@ -15,6 +20,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
