@@ -69,7 +69,7 @@ class OpenInferenceCodec {
 };
 
 #if defined(INFERWIRE_SEPARATE_COMPILATION)
-extern template absl::StatusOr<detail::engine::Label> OpenInferenceCodec::ReadTag<detail::engine::Label>(
+extern template absl::StatusOr<detail::engine::ReplyTag> OpenInferenceCodec::ReadTag<detail::engine::ReplyTag>(
     detail::wire::Reply& reply);
 #endif
 

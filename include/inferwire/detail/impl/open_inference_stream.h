@@ -172,7 +172,7 @@ INFERWIRE_DECL bool OpenInferenceCodec::Says(std::string_view text, std::string_
 }
 
 #if defined(INFERWIRE_SEPARATE_COMPILATION)
-template absl::StatusOr<detail::engine::Label> OpenInferenceCodec::ReadTag<detail::engine::Label>(
+template absl::StatusOr<detail::engine::ReplyTag> OpenInferenceCodec::ReadTag<detail::engine::ReplyTag>(
     detail::wire::Reply& reply);
 #endif
 
