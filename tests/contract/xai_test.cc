@@ -209,6 +209,9 @@ TEST_CASE("xai: hostile messages are errors", "[xai]") {
   usage.mutable_usage()->set_completion_tokens(1);
   usage.mutable_usage()->set_cached_prompt_text_tokens(-1);
   CHECK(OfGrok({usage}).status.code() == absl::StatusCode::kInternal);
+  GrokChunk many;
+  for (int i = 0; i < 70000; ++i) many.add_outputs();
+  CHECK(OfGrok({many}).status.code() == absl::StatusCode::kInternal);
   CHECK(Assemble(GrokTable().decode, {"\xFF\xFF"}).status.code() == absl::StatusCode::kInternal);
   CHECK(OfGrok({}).status.code() == absl::StatusCode::kInternal);               // OK, and no end
   CHECK(OfGrok({GrokSays("x")}).status.code() == absl::StatusCode::kInternal);  // the same
