@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <fstream>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -106,6 +108,12 @@ std::string TextRefuses(const GenerationRequest& request) {
   INFO(status);
   CHECK(status.code() == absl::StatusCode::kInvalidArgument);
   return std::string(status.message());
+}
+
+std::string GoldenAnswer(const std::string& name) {
+  std::ifstream file(std::string(INFERWIRE_CAPTURES) + "/../golden/triton_v2/" + name + ".bin", std::ios::binary);
+  REQUIRE(file.good());
+  return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
 }  // namespace
@@ -346,4 +354,17 @@ TEST_CASE("open_inference_text: a server is asked once on a stream of its own, a
   CHECK(requests.back().model_name() == "m");
   const absl::Status refused = llm.Generate({.prompt = "x", .model = "m", .n = 2}).status();
   CHECK(std::string(refused.message()).find("the contract open_inference_text cannot carry n") == 0);
+}
+
+TEST_CASE("open_inference_text: the golden messages are understood", "[open_inference_text]") {
+  const Assembled got =
+      Assemble(TextTable().decode, {TypedAnswer("x").SerializeAsString(), GoldenAnswer("stream_response_final_empty")});
+  INFO(got.status);
+  CHECK(got.status.ok());
+  CHECK(got.text() == "x");
+  CHECK(got.finish_reason() == FinishReason::kStop);
+  CHECK(Assemble(TextTable().decode, {GoldenAnswer("stream_response_error")}).status.code() ==
+        absl::StatusCode::kInvalidArgument);
+  // Outputs, and none that has a text: it goes on.
+  CHECK(Assemble(TextTable().decode, {GoldenAnswer("stream_response_data"), Marked().SerializeAsString()}).status.ok());
 }

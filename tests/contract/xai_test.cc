@@ -4,6 +4,8 @@
 #include <absl/status/status.h>
 
 #include <cstdint>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,6 +48,12 @@ Assembled OfGrok(const std::vector<GrokChunk>& chunks, int n = 1) {
   return Assemble(GrokTable().decode, messages, std::move(terms));
 }
 absl::Status GrokRefuses(const GenerationRequest& request) { return Xai::Encode(request, true).status(); }
+
+std::string GoldenChunk(const std::string& name) {
+  std::ifstream file(std::string(INFERWIRE_CAPTURES) + "/../golden/xai/" + name + ".bin", std::ios::binary);
+  REQUIRE(file.good());
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
 
 }  // namespace
 
@@ -216,4 +224,28 @@ TEST_CASE("xai: hostile messages are errors", "[xai]") {
   CHECK(OfGrok({}).status.code() == absl::StatusCode::kInternal);               // OK, and no end
   CHECK(OfGrok({GrokSays("x")}).status.code() == absl::StatusCode::kInternal);  // the same
   CHECK(Assemble(GrokTable().decode_once, {""}).status.code() == absl::StatusCode::kInternal);
+}
+
+TEST_CASE("xai: the golden messages are understood", "[xai]") {
+  inferwire::detail::Assembler::Terms terms;
+  terms.n = 2;
+  const Assembled got = Assemble(GrokTable().decode,
+                                 {GoldenChunk("chunk_first"), GoldenChunk("chunk_middle"), GoldenChunk("chunk_last"),
+                                  GrokEnds(xai::REASON_STOP, 1).SerializeAsString()},
+                                 terms);
+  INFO(got.status);
+  REQUIRE(got.status.ok());
+  CHECK(got.text(0).empty());
+  CHECK(got.text(1) == " é");
+  REQUIRE(got.deltas.size() == 3);
+  CHECK(got.deltas[0].logprobs.at(0).candidates.at(0).text == "Ho");
+  CHECK(got.deltas[1].finish_word == "REASON_TOOL_CALLS");
+  CHECK(got.usage.completion_tokens == 2);
+  CHECK(!got.usage.prompt_tokens.has_value());
+  const Assembled whole = Assemble(GrokTable().decode_once, {GoldenChunk("completion_response")}, terms);
+  INFO(whole.status);
+  REQUIRE(whole.status.ok());
+  CHECK(whole.text() == "Hi");
+  CHECK(whole.usage.prompt_tokens == 3);
+  CHECK(whole.usage.cached_tokens == 0);
 }
