@@ -106,7 +106,10 @@ struct Vllm {
     piece.index = static_cast<int>(from.index());
     piece.text = std::move(*from.mutable_text());
     piece.token_ids.reserve(static_cast<std::size_t>(from.token_ids_size()));
-    for (const std::uint32_t id : from.token_ids()) piece.token_ids.push_back(static_cast<std::int32_t>(id));
+    for (const std::uint32_t id : from.token_ids()) {
+      if (id > kMaxId) return Contradiction(detail::Cat("token ", id));
+      piece.token_ids.push_back(static_cast<std::int32_t>(id));
+    }
     piece.tokens = from.num_tokens();
     if (from.logprobs_size() > 0) {
       if (from.logprobs_size() != from.token_ids_size() ||
@@ -159,6 +162,7 @@ struct Vllm {
 
  private:
   static constexpr std::uint32_t kMaxIndex = 1u << 20;
+  static constexpr std::uint32_t kMaxId = 0x7FFFFFFF;
 
   static absl::Status Contradiction(std::string_view what) {
     return detail::InternalError(detail::Cat("the server's answer contradicts itself: ", what));

@@ -34,6 +34,7 @@ struct GenerationTable {
   bool tells_finish = true;
   bool gives_text = true;
   bool wants_request_id = false;
+  bool resumes = true;
 
   /// Which requests it is for, where a contract has several methods; the first that takes a request is called.
   bool (*takes)(const GenerationRequest& request) = nullptr;
@@ -80,6 +81,7 @@ constexpr GenerationTable MakeGenerationTable(std::string_view name, bool foreig
   if constexpr (requires { C::kTellsFinish; }) out.tells_finish = C::kTellsFinish;
   if constexpr (requires { C::kGivesText; }) out.gives_text = C::kGivesText;
   if constexpr (requires { C::kWantsRequestId; }) out.wants_request_id = C::kWantsRequestId;
+  if constexpr (requires { C::kResumes; }) out.resumes = C::kResumes;
   out.encode = EncodeGeneration<C>;
   out.stream = C::GenerateStream::path;
   out.decode = DecodeGeneration<C, typename C::GenerateStream>;

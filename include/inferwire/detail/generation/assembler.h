@@ -126,7 +126,12 @@ class Assembler {
   /// Of the first sequence, where it is kept: what a request that goes on begins with.
   const std::string& received_text() const { return sequences_[0].all_text; }
   const std::vector<std::int32_t>& received_ids() const { return sequences_[0].all_ids; }
-  std::int64_t received_tokens() const { return sequences_[0].tokens_before + sequences_[0].tokens; }
+  /// Where the server counts nothing, a message that brings text is a token.
+  std::int64_t received_tokens() const {
+    if (told_.has_value() || before_ > 0) return before_ + told_.value_or(0);
+    const Sequence& first = sequences_[0];
+    return first.counted ? first.tokens_before + first.tokens : first.messages;
+  }
 
  private:
   struct Sequence {
@@ -136,6 +141,7 @@ class Assembler {
     std::size_t logprobs_seen = 0;
     std::int64_t tokens = 0;         // of this attempt
     std::int64_t tokens_before = 0;  // of those before
+    std::int64_t messages = 0;  // that brought text
     bool counted = false;
     bool finished = false;
     std::string all_text;  // where terms say so
@@ -146,7 +152,7 @@ class Assembler {
     attempt_ = attempt;
     if (!std::exchange(any_, true)) return;
     first_attempt_ = false;
-    before_ = received_tokens();
+    before_ += told_.value_or(0);
     told_.reset();
     for (Sequence& sequence : sequences_) {
       sequence.text_seen = sequence.ids_seen = sequence.logprobs_seen = 0;
@@ -192,6 +198,7 @@ class Assembler {
     sequence.text_seen += piece.text.size();
     sequence.ids_seen += piece.token_ids.size();
     sequence.logprobs_seen += piece.logprobs.size();
+    sequence.messages += piece.text.empty() ? 0 : 1;
     Count(sequence, piece);
     if (terms_.keeps) sequence.all_ids.insert(sequence.all_ids.end(), piece.token_ids.begin(), piece.token_ids.end());
     if (piece.text.empty() && !piece.token_ids.empty() && terms_.tokenizer.has_value()) {

@@ -61,6 +61,9 @@ INFERWIRE_DECL absl::Status CheckGeneration(const GenerationTable& contract, con
         Cat("prompt has the token id ", *std::min_element(ids->begin(), ids->end()), "; expected none below 0"));
   }
   if (request.n < 1) return InvalidArgumentError(Cat("n is ", request.n, "; expected at least 1"));
+  if (request.logprobs.has_value() && *request.logprobs < 0) {
+    return InvalidArgumentError(Cat("logprobs is ", *request.logprobs, "; expected 0 or more"));
+  }
   if (request.max_tokens.has_value() && *request.max_tokens < 1) {
     return InvalidArgumentError(Cat("max_tokens is ", *request.max_tokens, "; expected at least 1"));
   }
@@ -160,9 +163,13 @@ INFERWIRE_DECL PreparedGeneration Prepare(const GenerationTable& contract, Gener
   out.terms.tells_finish = contract.tells_finish;
   out.terms.keeps = options.resume;
   if (!contract.gives_text) out.terms.tokenizer = options.tokenizer;
-  if ((contract.carries & Fields::kStop) == 0) {
+  const bool has_text = contract.gives_text || options.tokenizer.has_value();
+  // Ids have those of the stop string too, which is for the client then to cut off.
+  if ((contract.carries & Fields::kStop) != 0) {
+    if (!contract.gives_text && has_text) out.terms.stop = out.request.stop;
+  } else {
     out.terms.stop = std::exchange(out.request.stop, {});
-    if (!out.terms.stop.empty() && !contract.gives_text && !options.tokenizer.has_value()) {
+    if (!out.terms.stop.empty() && !has_text) {
       out.status = InvalidArgumentError(Cat("the contract ", contract.name,
                                             " gives token ids alone: stop strings need GenerationOptions::tokenizer"));
       return out;
@@ -188,6 +195,15 @@ INFERWIRE_DECL PreparedGeneration Prepare(const GenerationTable& contract, Gener
   if (contract.wants_request_id && out.request.request_id.empty()) out.request.request_id = NewRequestId();
   if (options.resume && out.request.n > 1) {
     out.status = InvalidArgumentError(Cat("n is ", out.request.n, "; one sequence alone can be resumed"));
+  }
+  if (options.resume && !has_text && std::holds_alternative<std::string>(out.request.prompt)) {
+    out.status = InvalidArgumentError(
+        Cat("the contract ", contract.name,
+            " gives token ids alone: a prompt of text can be resumed with GenerationOptions::tokenizer, or give ids"));
+  }
+  if (options.resume && !contract.resumes) {
+    out.status = InvalidArgumentError(
+        Cat("the contract ", contract.name, " carries conversations, which cannot be resumed inside an answer"));
   }
   if (options.resume && !out.request.messages.empty()) {
     out.status = InvalidArgumentError("messages were given, and a conversation cannot be resumed inside an answer");
@@ -457,11 +473,12 @@ INFERWIRE_DECL GenerationStream AnyGenerationClient::Open(GenerationRequest requ
   const bool resume = options.resume;
   const detail::GenerationTable& form = detail::FormFor(*table_, request);
   detail::PreparedGeneration prepared = detail::Prepare(form, std::move(request), std::move(options));
-  absl::StatusOr<detail::wire::Payload> payload = std::move(prepared.status);
-  if (payload.status().ok()) {
-    payload = detail::engine::IsForeign(*client_.engine()) ? detail::ForkedError()
-                                                           : form.encode(prepared.request, streams || resume);
-  }
+  const auto encoded = [&]() -> absl::StatusOr<detail::wire::Payload> {
+    if (!prepared.status.ok()) return prepared.status;
+    if (detail::engine::IsForeign(*client_.engine())) return detail::ForkedError();
+    return form.encode(prepared.request, streams || resume);
+  };
+  absl::StatusOr<detail::wire::Payload> payload = encoded();
   std::shared_ptr<detail::ResumedGeneration> resumed;
   if (resume && payload.ok()) resumed = std::make_shared<detail::ResumedGeneration>(form, prepared);
   detail::engine::Inspect inspect;
