@@ -7,12 +7,15 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "inferwire/contract/sglang.h"
 #include "inferwire/contract/vllm.h"
+#include "inferwire/contract/vllm_engine.h"
 #include "inferwire/testing/fake_server.h"
 #include "support/catch.h"
 #include "support/generation.h"
@@ -141,6 +144,7 @@ TEST_CASE("what a contract cannot carry is refused before anything is sent", "[g
   refused(llm, {.prompt = "x", .temperature = -1.0f}, "temperature is -1");
   refused(llm, {.prompt = "x", .top_p = 2.0f}, "top_p is 2");
   refused(llm, {.prompt = "x", .n = 0}, "n is 0");
+  refused(llm, {.prompt = "x", .logprobs = -1}, "logprobs is -1");
   refused(llm, {.prompt = "x", .stop = {""}}, "stop has an empty string");
   refused(llm, {.prompt = "x", .regex = "a", .grammar = "b"}, "more than one of json_schema");
   refused(llm, {.prompt = std::vector<std::int32_t>{}}, "prompt has no token ids");
@@ -256,6 +260,34 @@ TEST_CASE("what cannot be resumed says so", "[generation]") {
   auto chat = ConnectTo<Sglang>(fake.target()).StreamGenerate({.messages = {{"user", "x"}}}, {.resume = true});
   CHECK(!chat.Read().has_value());
   CHECK(chat.status().code() == absl::StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("a stop string is cut off also where the server tells its ids", "[generation]") {
+  FakeServer fake;
+  inferwire::vllm_engine::GenerateResponse first, second, last;
+  for (const char c : std::string("hi E")) first.mutable_chunk()->add_token_ids(static_cast<std::uint32_t>(c));
+  for (const char c : std::string("ND")) second.mutable_chunk()->add_token_ids(static_cast<std::uint32_t>(c));
+  last.mutable_complete()->set_finish_reason("stop");
+  fake.On<inferwire::VllmEngine::GenerateStream>().Send(first).Send(second).Send(last).Ok();
+  inferwire::Tokenizer letters{.encode = [](std::string_view text) -> absl::StatusOr<std::vector<std::int32_t>> {
+                                 return std::vector<std::int32_t>(text.begin(), text.end());
+                               },
+                               .decode = [](std::span<const std::int32_t> ids) -> absl::StatusOr<std::string> {
+                                 std::string out;
+                                 for (const std::int32_t id : ids) out.push_back(static_cast<char>(id));
+                                 return out;
+                               }};
+  const auto llm = ConnectTo<inferwire::VllmEngine>(fake.target());
+  auto stream = llm.StreamGenerate({.prompt = "x", .stop = {"END"}}, {.tokenizer = letters});
+  std::string text;
+  for (GenerationDelta& delta : stream) text += delta.text;
+  INFO(stream.status());
+  CHECK(stream.status().ok());
+  CHECK(text == "hi ");
+  // Text cannot be gone on with where none is told.
+  auto blind = llm.StreamGenerate({.prompt = "x"}, {.resume = true});
+  CHECK(!blind.Read().has_value());
+  CHECK(blind.status().code() == absl::StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("dropping, leaving and cancelling end the call at the server", "[generation]") {

@@ -61,7 +61,8 @@ struct GenerationFields {
 /// Optional: C::Generate, a unary method that takes the same request, with a C::Decode of its response;
 /// C::Inspect(const Response&), the error that a message of a call that ends OK tells; C::kTellsFinish = false, where
 /// no message says how a sequence ended; C::kGivesText = false, where messages have token ids alone;
-/// C::kWantsRequestId; C::kName, as configuration files write it.
+/// C::kWantsRequestId; C::kResumes = false, where a
+/// prompt is a turn of a conversation, which nothing can be appended to; C::kName, as configuration files write it.
 template <class C>
 concept GenerationMethod = ServerStreamRpc<typename C::GenerateStream> &&
                            requires(const GenerationRequest& request, typename C::GenerateStream::Response&& response,

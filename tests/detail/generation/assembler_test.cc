@@ -266,3 +266,23 @@ TEST_CASE("a stream that ends without an end is an error, where the contract wou
   CHECK(silent.deltas.back().finish_reason == FinishReason::kStop);
   CHECK(silent.deltas.back().finish_word.empty());
 }
+
+TEST_CASE("tokens that a server counts together are counted over attempts", "[generation]") {
+  Fed fed({.keeps = true});
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    GenerationChunk chunk;
+    chunk.attempt = attempt;
+    chunk.completion_tokens = 3;
+    chunk.pieces.push_back(PieceOf("abc"));
+    CHECK(fed.assembler.Feed(std::move(chunk), fed.deltas).ok());
+    CHECK(fed.assembler.usage().completion_tokens == 3 * (attempt + 1));
+    CHECK(fed.assembler.received_tokens() == 3 * (attempt + 1));
+  }
+}
+
+TEST_CASE("where a server counts nothing, messages stand for tokens when a generation goes on", "[generation]") {
+  Fed fed({.tells_finish = false, .keeps = true});
+  for (const char* const text : {"a", "", "b"}) CHECK(fed.Feed(PieceOf(text)).ok());
+  CHECK(fed.assembler.received_tokens() == 2);
+  CHECK(!fed.assembler.usage().completion_tokens.has_value());
+}

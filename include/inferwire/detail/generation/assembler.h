@@ -141,7 +141,7 @@ class Assembler {
     std::size_t logprobs_seen = 0;
     std::int64_t tokens = 0;         // of this attempt
     std::int64_t tokens_before = 0;  // of those before
-    std::int64_t messages = 0;  // that brought text
+    std::int64_t messages = 0;       // that brought text
     bool counted = false;
     bool finished = false;
     std::string all_text;  // where terms say so
