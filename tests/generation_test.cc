@@ -18,6 +18,7 @@
 #include "inferwire/contract/vllm_engine.h"
 #include "inferwire/testing/fake_server.h"
 #include "support/catch.h"
+#include "support/eventually.h"
 #include "support/generation.h"
 
 using inferwire::FinishReason;

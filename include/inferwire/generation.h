@@ -78,7 +78,7 @@ class [[nodiscard]] GenerationStream {
 
   /// Waits for the next delta; none at the end.
   std::optional<GenerationDelta> Read();
-  /// The same for a coroutine, which keeps the stream meanwhile.
+  /// The same for a coroutine. The stream may be moved meanwhile; where it is dropped, the wait ends with none.
   Task<std::optional<GenerationDelta>> Next();
 
   /// OK while it runs, and then the final status: also of an error that the server told in a message.
@@ -95,9 +95,9 @@ class [[nodiscard]] GenerationStream {
 
  private:
   friend class AnyGenerationClient;
-  explicit GenerationStream(std::unique_ptr<detail::GenerationState> state);
+  explicit GenerationStream(std::shared_ptr<detail::GenerationState> state);
 
-  std::unique_ptr<detail::GenerationState> state_;
+  std::shared_ptr<detail::GenerationState> state_;  // a coroutine that waits in Next has it too
   std::optional<GenerationDelta> current_;
 };
 

@@ -309,6 +309,16 @@ struct GenerationState {
   absl::Status final;
 };
 
+/// What it is given it keeps, whatever becomes of the stream meanwhile.
+INFERWIRE_DECL Task<std::optional<GenerationDelta>> NextOf(std::shared_ptr<GenerationState> state) {
+  if (state == nullptr) co_return std::nullopt;
+  while (state->deltas.empty() && !state->over) {
+    std::optional<GenerationChunk> chunk = co_await state->stream.Next();
+    state->Take(std::move(chunk));
+  }
+  co_return state->Pop();
+}
+
 /// Deltas as a whole.
 class GenerationParts {
  public:
@@ -361,11 +371,21 @@ INFERWIRE_DECL Task<absl::StatusOr<Generation>> Gather(GenerationStream stream, 
 
 }  // namespace detail
 
-INFERWIRE_DECL GenerationStream::GenerationStream(std::unique_ptr<detail::GenerationState> state)
+INFERWIRE_DECL GenerationStream::GenerationStream(std::shared_ptr<detail::GenerationState> state)
     : state_(std::move(state)) {}
 INFERWIRE_DECL GenerationStream::GenerationStream(GenerationStream&&) noexcept = default;
-INFERWIRE_DECL GenerationStream& GenerationStream::operator=(GenerationStream&&) noexcept = default;
-INFERWIRE_DECL GenerationStream::~GenerationStream() = default;
+INFERWIRE_DECL GenerationStream& GenerationStream::operator=(GenerationStream&& other) noexcept {
+  if (this != &other) {
+    const GenerationStream gone(std::move(*this));
+    state_ = std::move(other.state_);
+    current_ = std::move(other.current_);
+  }
+  return *this;
+}
+INFERWIRE_DECL GenerationStream::~GenerationStream() {
+  // Else it goes with this, which cancels the call.
+  if (state_ != nullptr && state_.use_count() > 1) state_->stream.Cancel();
+}
 
 INFERWIRE_DECL std::optional<GenerationDelta> GenerationStream::Read() {
   if (state_ == nullptr) return std::nullopt;
@@ -373,14 +393,7 @@ INFERWIRE_DECL std::optional<GenerationDelta> GenerationStream::Read() {
   return state_->Pop();
 }
 
-INFERWIRE_DECL Task<std::optional<GenerationDelta>> GenerationStream::Next() {
-  if (state_ == nullptr) co_return std::nullopt;
-  while (state_->deltas.empty() && !state_->over) {
-    std::optional<GenerationChunk> chunk = co_await state_->stream.Next();
-    state_->Take(std::move(chunk));
-  }
-  co_return state_->Pop();
-}
+INFERWIRE_DECL Task<std::optional<GenerationDelta>> GenerationStream::Next() { return detail::NextOf(state_); }
 
 INFERWIRE_DECL absl::Status GenerationStream::status() const {
   if (state_ == nullptr) return detail::FailedPreconditionError("the stream was moved away");
@@ -496,7 +509,7 @@ INFERWIRE_DECL GenerationStream AnyGenerationClient::Open(GenerationRequest requ
       {.path = form.stream(), .request = std::move(payload), .foreign = form.foreign, .inspect = std::move(inspect)},
       form.decode, std::move(call), std::move(go_on));
   return GenerationStream(
-      std::make_unique<detail::GenerationState>(std::move(stream), std::move(prepared.terms), std::move(resumed)));
+      std::make_shared<detail::GenerationState>(std::move(stream), std::move(prepared.terms), std::move(resumed)));
 }
 
 }  // namespace v0
