@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   bench::Ways ways;
   bench::AddUnary(ways);
   bench::AddStreams(ways);
+  bench::AddTokens(ways);
   bench::AddPools(ways);
   bench::AddBatching(ways);
   bench::AddInference(ways);

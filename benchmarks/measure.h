@@ -98,6 +98,7 @@ MakeWay Make() {
 // One idea of calling each.
 void AddUnary(Ways& ways);
 void AddStreams(Ways& ways);
+void AddTokens(Ways& ways);
 void AddPools(Ways& ways);
 void AddBatching(Ways& ways);
 void AddInference(Ways& ways);

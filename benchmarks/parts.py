@@ -106,6 +106,25 @@ def streams(quick):
     return part
 
 
+def tokens(quick):
+    """Tokens of a language model, as deltas."""
+    part = Part()
+    calls, times, number = (2000, 20000, 5) if quick else (4000, 50000, 9)
+    n = {}
+    with Server() as server:
+        paths = ["raw_tokens", "ours_tokens"]
+        for path in paths:
+            n[f"{path}/1"] = instructions(server, path, 1, calls)
+        t = named(rounds(server, paths, times, 1, number), 1)
+    part.data = {"instructions": n, "times": t}
+    part.calls(t, n, "token")
+    part.target("StreamGenerate, instructions a delta against the raw sync reader's message",
+                n["ours_tokens/1"] / n["raw_tokens/1"], 1.15)
+    part.target("StreamGenerate, allocations a delta beyond the raw message's",
+                t["ours_tokens/1"]["allocations_per_call"] - t["raw_tokens/1"]["allocations_per_call"], 2)
+    return part
+
+
 def tensors(quick):
     """Large tensors, against the raw stub, plain TCP and memcpy."""
     part = Part()
@@ -243,5 +262,5 @@ def triton(target, quick):
     return part
 
 
-PARTS = {"unary": unary, "infer": infer, "streams": streams, "tensors": tensors, "wan": wan, "rest": rest, "batching": batching, "pools": pools,
+PARTS = {"unary": unary, "infer": infer, "streams": streams, "tokens": tokens, "tensors": tensors, "wan": wan, "rest": rest, "batching": batching, "pools": pools,
          "compile": compile_}

@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <iostream>
 #include <memory>
 #include <mutex>
@@ -16,6 +17,7 @@
 #include <thread>
 
 #include "distance.h"
+#include "inferwire/contract/vllm.grpc.pb.h"
 #include "inferwire/inference.grpc.pb.h"
 #include "server_models.h"
 #include "server_rest.h"
@@ -97,6 +99,40 @@ class Echo final : public inference::Inference::CallbackService {
   std::mutex works_;
 };
 
+// As many tokens of 50 bytes as there may be.
+class Tokens final : public inferwire::vllm::Inference::CallbackService {
+ public:
+  grpc::ServerWriteReactor<inferwire::vllm::GenerateResponse>* GenerateStream(
+      grpc::CallbackServerContext*, const inferwire::vllm::GenerateRequest* request) override {
+    return new Stream(request->stopping().max_new_tokens());
+  }
+
+ private:
+  struct Stream final : grpc::ServerWriteReactor<inferwire::vllm::GenerateResponse> {
+    explicit Stream(std::uint32_t tokens) : left(tokens) {
+      auto& output = *message.mutable_outputs();
+      output.set_text(std::string(50, 'x'));
+      output.set_num_tokens(1);
+      output.add_token_ids(7);
+      Next();
+    }
+    void Next() {
+      if (left == 0) return Finish(grpc::Status());
+      if (--left == 0) {
+        message.mutable_outputs()->mutable_finish_info()->set_finish_reason(inferwire::vllm::FinishInfo::LENGTH);
+      }
+      StartWrite(&message);
+    }
+    void OnWriteDone(bool ok) override {
+      if (!ok) left = 0;
+      Next();
+    }
+    void OnDone() override { delete this; }
+    inferwire::vllm::GenerateResponse message;
+    std::uint32_t left;
+  };
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -129,7 +165,9 @@ int main(int argc, char** argv) {
   }
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  Tokens tokens;
   builder.RegisterService(&echo);
+  builder.RegisterService(&tokens);
   builder.RegisterCallbackGenericService(&models);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {
