@@ -34,7 +34,7 @@ inline namespace v0 {
 ///
 /// What cannot share is sent alone, as Model sends it: requests with parameters, a priority, a queue timeout, a step of
 /// a sequence or shared memory, those without rows or with more than max_batch, and calls whose options have metadata,
-/// a token, compression, a parent, or an attempt_timeout, retry or hedge of their own.
+/// a token, compression, a parent, an affinity, or an attempt_timeout, retry or hedge of their own.
 ///
 /// A caller whose time is up, or who cancels or drops its future, is taken out of a batch that has not left; of one
 /// that has, its rows are dropped when they come, and the call is cancelled once nobody waits for it. The call may take

@@ -68,8 +68,9 @@ struct ClientOptions {
   /// Which targets are left out for a while since they fail, and how they come back.
   OutlierPolicy outliers = OutlierPolicy();
   /// A header that carries CallOptions::affinity to gateways which route by it ("x-session-id"), for calls that do not
-  /// bring one of that name. Where an answer has a header or trailer of that name, what it says is sent in place of the
-  /// key from then on, for as long as the client remembers (the last 10,000 keys). Empty: none.
+  /// bring one of that name, and have headers of their own: a request on a stream that others share has none. Where an
+  /// answer has a header or trailer of that name, what it says is sent in place of the key from then on, for as long as
+  /// the client remembers (the last 10,000 keys). Empty: none.
   std::string affinity_header = {};
   /// What several targets are to one another.
   TargetOrder target_order = TargetOrder::kBalanced;

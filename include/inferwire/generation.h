@@ -81,6 +81,8 @@ class [[nodiscard]] GenerationStream {
   /// The same for a coroutine. The stream may be moved meanwhile; where it is dropped, the wait ends with none.
   Task<std::optional<GenerationDelta>> Next();
 
+  // As the reader has it, and for its thread alone, but for Cancel.
+
   /// OK while it runs, and then the final status: also of an error that the server told in a message.
   absl::Status status() const;
   /// Ends it with CANCELLED; the engine stops. Does not block.

@@ -28,7 +28,7 @@ FLOORS = [
     ["detail/async/", "embedding_types.h", "generation_types.h", "infer_input.h"],
     ["admin_types.h", "bearer_token.h", "credentials.h", "future.h", "infer_request.h", "infer_result.h", "model_metadata.h", "observe/",
      "detail/wire/"],
-    ["options/"],
+    ["detail/async/tell_info.h", "options/"],
     ["detail/policy/"],
     ["batcher_options.h", "detail/model/request_check.h"],
     ["detail/batch/rows.h", "dlpack.h", "eigen.h", "npy.h", "sender.h", "shared_memory.h", "signature.h", "start.h", "torch.h"],

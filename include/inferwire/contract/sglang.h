@@ -65,7 +65,21 @@ struct SglangMethod {
     return out;
   }
 
+  /// So it tells that it took no request on, or could not go on with it: by what it was aborted.
+  static constexpr std::string_view kErrorMark = "status_code";
+  static absl::Status Inspect(const Response& response) {
+    const auto found = response.meta_info().find("finish_reason");
+    if (found == response.meta_info().end()) return absl::OkStatus();
+    const std::string_view json(found->second);
+    if (json.find(kErrorMark) == std::string_view::npos) return absl::OkStatus();
+    const std::optional<JsonObject> reason = ParseJsonObject(json);
+    if (!reason.has_value() || Find(*reason, "status_code") == nullptr) return absl::OkStatus();
+    return SaidError(StatusOfHttp(FindWholeNumber(*reason, "status_code").value_or(500)),
+                     std::string(FindText(*reason, "message")));
+  }
+
   static absl::Status Decode(Response&& response, GenerationChunk& out) {
+    if (absl::Status error = Inspect(response); !error.ok()) return error;
     GenerationPiece& piece = out.pieces.emplace_back();
     piece.cumulative = true;
     Self::TakeOutput(response, piece);
@@ -84,11 +98,6 @@ struct SglangMethod {
       if (const JsonValue* const stop = Find(*reason, "matched"); stop != nullptr) {
         if (const auto id = WholeNumber(*stop); id.has_value()) piece.stopped_by = static_cast<std::int32_t>(*id);
         if (stop->kind_case() == JsonValue::kStringValue) piece.stopped_by = std::string(stop->string_value());
-      }
-      if (piece.finish_reason == FinishReason::kAborted && Find(*reason, "status_code") != nullptr) {
-        // So it tells that it took no request on, or could not go on with it.
-        return SaidError(StatusOfHttp(FindWholeNumber(*reason, "status_code").value_or(500)),
-                         std::string(FindText(*reason, "message")));
       }
     }
     if (response.finished() && !piece.finish_reason.has_value()) piece.finish_reason = FinishReason::kStop;
@@ -145,11 +154,9 @@ struct SglangChat {
   static absl::Status Decode(sglang::OpenAIStreamChunk&& chunk, GenerationChunk& out) {
     return OpenAiJson::Decode(chunk.json_chunk(), out);
   }
+  static constexpr std::string_view kErrorMark = "\"error\"";
   static absl::Status Inspect(const sglang::OpenAIStreamChunk& chunk) {
-    // Few messages tell an error, and all are looked at.
-    const std::string_view text(chunk.json_chunk());
-    if (text.find("\"error\"") == std::string_view::npos) return absl::OkStatus();
-    const std::optional<JsonObject> body = ParseJsonObject(text);
+    const std::optional<JsonObject> body = ParseJsonObject(chunk.json_chunk());
     return body.has_value() ? OpenAiJson::ErrorOf(*body) : absl::OkStatus();
   }
 };

@@ -28,6 +28,7 @@
 
 #include "inferwire/detail/base/invoke_user.h"
 #include "inferwire/detail/base/text.h"
+#include "inferwire/detail/testing/relay.h"
 #include "inferwire/detail/wire/message.h"
 #include "inferwire/detail/wire/protobuf.h"
 #include "inferwire/detail/wire/status.h"

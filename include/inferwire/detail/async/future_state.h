@@ -270,6 +270,9 @@ inline constexpr bool kIsFuture = false;
 template <class T>
 inline constexpr bool kIsFuture<Future<T>> = true;
 
+/// For continuations of what was never asynchronous.
+inline Executor& AnyThread() { return OfThisProcess<InlineExecutor>(); }
+
 }  // namespace detail
 
 /// For the library's own sources and combinators.

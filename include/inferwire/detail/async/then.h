@@ -33,9 +33,6 @@ namespace inferwire {
 inline namespace v0 {
 namespace detail {
 
-/// For continuations of what was never asynchronous.
-inline Executor& AnyThread() { return OfThisProcess<InlineExecutor>(); }
-
 /// A result that is there from the start.
 template <class T>
 class ReadyState final : public FutureState<T> {

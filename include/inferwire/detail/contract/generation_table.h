@@ -63,8 +63,20 @@ absl::StatusOr<wire::Payload> EncodeGeneration(const GenerationRequest& request,
   if (!message.ok()) return message.status();
   return wire::Encode(*message);
 }
+/// Whether a message may have this text in it: all do that are in several pieces, which few are.
+inline bool MayHave(const wire::Reply& reply, std::string_view text) {
+  grpc::Slice slice;
+  wire::Reply copy = reply.Copy();
+  if (!copy.buffer().TrySingleSlice(&slice).ok()) return true;
+  return std::string_view(reinterpret_cast<const char*>(slice.begin()), slice.size()).find(text) !=
+         std::string_view::npos;
+}
 template <class C>
 absl::Status InspectGeneration(const wire::Reply& reply) {
+  // Few messages tell an error, and all are looked at.
+  if constexpr (requires { std::string_view(C::kErrorMark); }) {
+    if (!MayHave(reply, C::kErrorMark)) return absl::OkStatus();
+  }
   typename C::GenerateStream::Response response;
   // What cannot be understood is for those who decode it to say.
   if (!wire::DecodeInto(reply.Copy(), response).ok()) return absl::OkStatus();

@@ -14,6 +14,7 @@
 #include "inferwire/contract/generation_chunk.h"
 #include "inferwire/detail/base/error.h"
 #include "inferwire/detail/base/text.h"
+#include "inferwire/detail/base/utf8.h"
 #include "inferwire/detail/contract/json.h"
 #include "inferwire/generation_types.h"
 
@@ -102,6 +103,11 @@ struct OpenAiJson {
 
   /// INVALID_ARGUMENT where a schema is no JSON object, which cannot be put into another one.
   static absl::StatusOr<std::string> EncodeChatWithSchema(const GenerationRequest& request, bool stream) {
+    constexpr std::int64_t kMostSeed = std::int64_t{1} << 53;  // JSON's numbers are doubles
+    if (request.seed.has_value() && (*request.seed > kMostSeed || *request.seed < -kMostSeed)) {
+      return InvalidArgumentError(Cat("seed is ", *request.seed, "; JSON carries -2^53 to 2^53"));
+    }
+    if (absl::Status status = CheckTexts(request); !status.ok()) return status;
     std::string body = EncodeChat(request, stream);
     if (!request.json_schema.has_value()) return body;
     const std::optional<JsonObject> schema = ParseJsonObject(*request.json_schema);
@@ -119,6 +125,9 @@ struct OpenAiJson {
 
   /// The error that a body tells, if it does: {"error": {"message", "code"}}, or that object itself.
   static absl::Status ErrorOf(const JsonObject& body) {
+    if (const std::string_view text = FindText(body, "error"); !text.empty()) {
+      return SaidError(absl::StatusCode::kInternal, std::string(text));
+    }
     const JsonObject* error = FindObject(body, "error");
     if (error == nullptr && FindText(body, "object") == "error") error = &body;
     if (error == nullptr) return absl::OkStatus();
@@ -172,6 +181,22 @@ struct OpenAiJson {
   }
 
  private:
+  static absl::Status CheckTexts(const GenerationRequest& request) {
+    const auto check = [](const char* field, std::string_view text) {
+      return IsUtf8(text) ? absl::OkStatus() : InvalidArgumentError(Cat(field, " is not UTF-8"));
+    };
+    absl::Status status = check("model", request.model);
+    for (const ChatMessage& message : request.messages) {
+      status.Update(check("a message's role", message.role));
+      status.Update(check("a message's content", message.content));
+    }
+    for (const std::string& stop : request.stop) status.Update(check("stop", stop));
+    status.Update(check("regex", request.regex.value_or("")));
+    status.Update(check("grammar", request.grammar.value_or("")));
+    status.Update(check("adapter", request.adapter));
+    status.Update(check("request_id", request.request_id));
+    return status;
+  }
   static constexpr std::int64_t kMaxIndex = 1 << 20;
 };
 

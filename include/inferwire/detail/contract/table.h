@@ -50,6 +50,7 @@ using AboutServer = ContractMethod<Answer>;
 /// What the neutral layer asks of a contract. Null, or no path, is what the contract lacks.
 struct ContractTable {
   std::string_view name;
+  std::string_view type;  // as the compiler spells it
   /// Its functions may take any time, and are not called where other calls wait for it.
   bool foreign = true;
 
@@ -65,6 +66,8 @@ struct ContractTable {
 
   PathOf stream = nullptr;
   Decoder<InferResult> decode_streamed = nullptr;
+  PathOf shared = nullptr;                       // the stream that requests share
+  bool streams_alone = false;                    // StreamInfer's is another method
   Decoder<InferResult> decode_shared = nullptr;  // ids are engine::WireId's
   absl::Status (*ask_for_end)(InferRequest& request) = nullptr;
   engine::Speech speech = {};
@@ -197,21 +200,26 @@ absl::StatusOr<wire::Payload> EncodeName(const std::string& name, const std::str
   return wire::Encode(request);
 }
 
+/// Its type as the compiler spells it.
+template <class C>
+constexpr std::string_view ContractType() {
+#if defined(_MSC_VER) && !defined(__clang__)
+  std::string_view text = __FUNCSIG__;
+  text = text.substr(0, text.rfind(">(void)"));
+  return text.substr(text.rfind("ContractType<") + 13);
+#else
+  std::string_view text = __PRETTY_FUNCTION__;
+  text = text.substr(text.find("C = ") + 4);
+  return text.substr(0, text.find_first_of(";]"));
+#endif
+}
 /// C::kName, or what its type is called without the namespaces.
 template <class C>
 constexpr std::string_view ContractName() {
   if constexpr (requires { std::string_view(C::kName); }) {
     return C::kName;
   } else {
-#if defined(_MSC_VER) && !defined(__clang__)
-    std::string_view text = __FUNCSIG__;
-    text = text.substr(0, text.rfind(">(void)"));
-    text = text.substr(text.rfind("ContractName<") + 13);
-#else
-    std::string_view text = __PRETTY_FUNCTION__;
-    text = text.substr(text.find("C = ") + 4);
-    text = text.substr(0, text.find_first_of(";]"));
-#endif
+    const std::string_view text = ContractType<C>();
     const std::string_view open = text.substr(0, text.find('<'));  // a template's argument has namespaces of its own
     const std::size_t last = open.find_last_of(": ");
     return last == std::string_view::npos ? text : text.substr(last + 1);
@@ -222,6 +230,7 @@ template <class C>
 constexpr ContractTable MakeTable() {
   ContractTable out;
   out.name = ContractName<C>();
+  out.type = ContractType<C>();
   out.foreign = !kBuiltIn<C>;
   out.infer = C::Infer::path;
   out.encode = EncodeRequest<C>;
@@ -236,6 +245,8 @@ constexpr ContractTable MakeTable() {
     out.decode_streamed = DecodeStreamed<C, false>;
   }
   if constexpr (MultiplexedStreaming<C>) {
+    out.shared = C::ModelStreamInfer::path;
+    out.streams_alone = ServerStreaming<C>;
     out.decode_shared = DecodeStreamed<C, true>;
     out.ask_for_end = RequestFinalResponse<C>;
     out.speech = {ReadTag<C>, WithId<C>, !kBuiltIn<C>};

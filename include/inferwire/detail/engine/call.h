@@ -384,7 +384,9 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
   void LearnAffinity(const Attempt& attempt) const {
     const std::string& header = engine_->options().affinity_header;
     if (affinity_ == 0 || header.empty()) return;
-    if (std::optional<std::string> token = attempt.ReadHeader(header); token.has_value()) {
+    // What a server says is sent again only where it may be: gRPC aborts the process on some values.
+    if (std::optional<std::string> token = attempt.ReadHeader(header);
+        token.has_value() && wire::ValidateMetadata({{header, *token}}).ok()) {
       engine_->affinities().Learn(spec_.options.affinity, *std::move(token));
     }
   }

@@ -61,7 +61,7 @@ class StreamCall::RpcCall final : public RpcAttempt {
   /// A write failed: the exchange is over, but its status comes after the messages.
   bool read_to_the_end = false;
 
-  bool reading() const { return reading_ || reads_ended_; }
+  bool reading() const { return reading_ || reads_ended_ || told_in_band(); }
   bool writing() const { return writing_; }
 
   void StartRead() {

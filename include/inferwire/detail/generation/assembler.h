@@ -70,10 +70,10 @@ class Assembler {
     if (chunk.attempt != attempt_) BeginAttempt(chunk.attempt);
     // Of an attempt that goes on what was received is part of the prompt.
     if (chunk.prompt_tokens.has_value() && !usage_.prompt_tokens.has_value()) {
-      usage_.prompt_tokens.emplace(*chunk.prompt_tokens);
+      usage_.prompt_tokens.emplace(Sane(*chunk.prompt_tokens));
     }
-    if (chunk.cached_tokens.has_value() && first_attempt_) usage_.cached_tokens.emplace(*chunk.cached_tokens);
-    if (chunk.completion_tokens.has_value()) told_ = *chunk.completion_tokens;
+    if (chunk.cached_tokens.has_value() && first_attempt_) usage_.cached_tokens.emplace(Sane(*chunk.cached_tokens));
+    if (chunk.completion_tokens.has_value()) told_ = Sane(*chunk.completion_tokens);
     for (GenerationPiece& piece : chunk.pieces) {
       if (absl::Status status = Add(std::move(piece), out); !status.ok()) return status;
     }
@@ -113,25 +113,14 @@ class Assembler {
   }
   GenerationUsage usage() const {
     GenerationUsage out = usage_;
-    bool known = false;
-    std::int64_t tokens = 0;
-    for (const Sequence& sequence : sequences_) {
-      known = known || sequence.counted;
-      tokens += sequence.tokens_before + sequence.tokens;
-    }
-    if (known) out.completion_tokens.emplace(tokens);
-    if (told_.has_value()) out.completion_tokens.emplace(before_ + *told_);
+    if (counted()) out.completion_tokens.emplace(before_ + TokensOfAttempt());
     return out;
   }
   /// Of the first sequence, where it is kept: what a request that goes on begins with.
   const std::string& received_text() const { return sequences_[0].all_text; }
   const std::vector<std::int32_t>& received_ids() const { return sequences_[0].all_ids; }
   /// Where the server counts nothing, a message that brings text is a token.
-  std::int64_t received_tokens() const {
-    if (told_.has_value() || before_ > 0) return before_ + told_.value_or(0);
-    const Sequence& first = sequences_[0];
-    return first.counted ? first.tokens_before + first.tokens : first.messages;
-  }
+  std::int64_t received_tokens() const { return counted() ? before_ + TokensOfAttempt() : sequences_[0].messages; }
 
  private:
   struct Sequence {
@@ -139,9 +128,8 @@ class Assembler {
     std::size_t text_seen = 0;  // of this attempt, bytes and ids; what is cumulative begins with them
     std::size_t ids_seen = 0;
     std::size_t logprobs_seen = 0;
-    std::int64_t tokens = 0;         // of this attempt
-    std::int64_t tokens_before = 0;  // of those before
-    std::int64_t messages = 0;       // that brought text
+    std::int64_t tokens = 0;    // of this attempt
+    std::int64_t messages = 0;  // that brought text
     bool counted = false;
     bool finished = false;
     std::string all_text;  // where terms say so
@@ -152,13 +140,26 @@ class Assembler {
     attempt_ = attempt;
     if (!std::exchange(any_, true)) return;
     first_attempt_ = false;
-    before_ += told_.value_or(0);
+    before_ += TokensOfAttempt();
     told_.reset();
     for (Sequence& sequence : sequences_) {
       sequence.text_seen = sequence.ids_seen = sequence.logprobs_seen = 0;
-      sequence.tokens_before += std::exchange(sequence.tokens, 0);
+      sequence.tokens = 0;
     }
   }
+
+  // What the server says of all, or of each sequence, as far as it does.
+  bool counted() const {
+    return told_.has_value() || before_ > 0 ||
+           std::any_of(sequences_.begin(), sequences_.end(), [](const Sequence& one) { return one.counted; });
+  }
+  std::int64_t TokensOfAttempt() const {
+    std::int64_t tokens = 0;
+    for (const Sequence& sequence : sequences_) tokens += sequence.tokens;
+    return told_.value_or(tokens);
+  }
+  // A server's number: none below 0, and none so large that a sum of them is none.
+  static std::int64_t Sane(std::int64_t count) { return (std::clamp)(count, std::int64_t{0}, std::int64_t{1} << 40); }
 
   static absl::Status Contradiction(std::string_view what) {
     return detail::InternalError(Cat("the server's answer contradicts itself: ", what));
@@ -235,12 +236,12 @@ class Assembler {
 
   static void Count(Sequence& sequence, const GenerationPiece& piece) {
     if (piece.tokens_so_far.has_value()) {
-      sequence.tokens = (std::max)(sequence.tokens, *piece.tokens_so_far);
+      sequence.tokens = (std::max)(sequence.tokens, Sane(*piece.tokens_so_far));
       sequence.counted = true;
       return;
     }
     const auto tokens = piece.tokens.value_or(static_cast<std::int64_t>(piece.token_ids.size()));
-    sequence.tokens += tokens;
+    sequence.tokens = Sane(sequence.tokens + Sane(tokens));
     sequence.counted = sequence.counted || piece.tokens.has_value() || tokens > 0;
   }
 

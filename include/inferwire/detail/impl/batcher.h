@@ -94,7 +94,8 @@ INFERWIRE_DECL Future<InferResult> Batcher::AsyncInfer(InferRequest request, Cal
 // How many rows of a batch it takes; nothing where it goes alone.
 INFERWIRE_DECL std::optional<std::int64_t> Batcher::Joins(const InferRequest& request, const CallOptions& call) const {
   if (detail::HasOwnHeaders(call) || call.attempt_timeout.has_value() || call.retry.has_value() ||
-      call.hedge.has_value() || call.timeout.value_or(absl::InfiniteDuration()) <= absl::ZeroDuration()) {
+      call.hedge.has_value() || !call.affinity.empty() ||
+      call.timeout.value_or(absl::InfiniteDuration()) <= absl::ZeroDuration()) {
     return std::nullopt;
   }
   if (!detail::ValidateLimits(call).ok() || !request.Validate().ok() || !CarriesOnlyTensors(request, "a batch").ok())

@@ -40,7 +40,7 @@ INFERWIRE_DECL absl::Status AddContract(const AnyContract& contract) {
   std::lock_guard lock(known.mutex);
   const auto [found, added] = known.by_name.emplace(contract.name(), contract);
   // The same contract may have a table in each library of the program.
-  if (added || found->second.table().infer() == contract.table().infer()) return absl::OkStatus();
+  if (added || found->second.table().type == contract.table().type) return absl::OkStatus();
   return MakeError(
       absl::StatusCode::kAlreadyExists,
       Cat("a contract '", contract.name(), "' is registered already, which calls ", found->second.table().infer(),

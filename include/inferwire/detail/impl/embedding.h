@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <deque>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@
 #include "inferwire/call_options.h"
 #include "inferwire/client.h"
 #include "inferwire/clock.h"
+#include "inferwire/detail/async/tell_info.h"
 #include "inferwire/detail/base/error.h"
 #include "inferwire/detail/base/form.h"
 #include "inferwire/detail/base/text.h"
@@ -30,6 +32,7 @@
 #include "inferwire/embedding_types.h"
 #include "inferwire/future.h"
 #include "inferwire/start.h"
+#include "inferwire/status.h"
 #include "inferwire/task.h"
 
 namespace inferwire {
@@ -148,15 +151,19 @@ INFERWIRE_DECL absl::StatusOr<Embeddings> RowsOf(absl::StatusOr<std::vector<std:
   return Embeddings(std::move(values), dimensions);
 }
 
+/// `info`: what the call writes to meanwhile.
 INFERWIRE_DECL Task<absl::StatusOr<Embeddings>> EmbedTexts(Client client, const EmbeddingTable* contract, Texts texts,
-                                                           EmbeddingOptions options, CallOptions call) {
+                                                           EmbeddingOptions options, CallOptions call,
+                                                           std::shared_ptr<CallInfo> info) {
+  static_cast<void>(info);
   co_return RowsOf(co_await AskTexts(std::move(client), contract, &EmbeddingTable::embed, "method for embeddings",
                                      std::move(texts), std::move(options), std::move(call)));
 }
 
-INFERWIRE_DECL Task<absl::StatusOr<std::vector<Ranked>>> RankTexts(Client client, const EmbeddingTable* contract,
-                                                                   std::string query, Texts texts,
-                                                                   EmbeddingOptions options, CallOptions call) {
+inline Task<absl::StatusOr<std::vector<Ranked>>> RankTexts(Client client, const EmbeddingTable* contract,
+                                                           std::string query, Texts texts, EmbeddingOptions options,
+                                                           CallOptions call, std::shared_ptr<CallInfo> info) {
+  static_cast<void>(info);
   const auto& method = contract->rerank;
   if (method.path == nullptr) {
     co_return MakeError(absl::StatusCode::kUnimplemented,
@@ -203,11 +210,15 @@ INFERWIRE_DECL Task<absl::StatusOr<std::vector<Ranked>>> RankTexts(Client client
 
 INFERWIRE_DECL absl::StatusOr<Embeddings> AnyEmbeddingClient::Embed(std::vector<std::string> texts,
                                                                     EmbeddingOptions options, CallOptions call) const {
-  return SyncWait(detail::EmbedTexts(client_, table_, std::move(texts), std::move(options), std::move(call)));
+  return SyncWait(detail::EmbedTexts(client_, table_, std::move(texts), std::move(options), std::move(call), nullptr));
 }
 INFERWIRE_DECL Future<Embeddings> AnyEmbeddingClient::AsyncEmbed(std::vector<std::string> texts,
                                                                  EmbeddingOptions options, CallOptions call) const {
-  return Start(detail::EmbedTexts(client_, table_, std::move(texts), std::move(options), std::move(call)));
+  const auto info = std::make_shared<CallInfo>();
+  CallInfo* const asked = std::exchange(call.info, call.info != nullptr ? info.get() : nullptr);
+  return detail::TellInfo(
+      Start(detail::EmbedTexts(client_, table_, std::move(texts), std::move(options), std::move(call), info)), info,
+      asked);
 }
 INFERWIRE_DECL absl::StatusOr<std::vector<SparseEmbedding>> AnyEmbeddingClient::EmbedSparse(
     std::vector<std::string> texts, EmbeddingOptions options, CallOptions call) const {
@@ -225,15 +236,18 @@ INFERWIRE_DECL absl::StatusOr<std::vector<Ranked>> AnyEmbeddingClient::Rerank(st
                                                                               std::vector<std::string> texts,
                                                                               EmbeddingOptions options,
                                                                               CallOptions call) const {
-  return SyncWait(
-      detail::RankTexts(client_, table_, std::move(query), std::move(texts), std::move(options), std::move(call)));
+  return SyncWait(detail::RankTexts(client_, table_, std::move(query), std::move(texts), std::move(options),
+                                    std::move(call), nullptr));
 }
 INFERWIRE_DECL Future<std::vector<Ranked>> AnyEmbeddingClient::AsyncRerank(std::string query,
                                                                            std::vector<std::string> texts,
                                                                            EmbeddingOptions options,
                                                                            CallOptions call) const {
-  return Start(
-      detail::RankTexts(client_, table_, std::move(query), std::move(texts), std::move(options), std::move(call)));
+  const auto info = std::make_shared<CallInfo>();
+  CallInfo* const asked = std::exchange(call.info, call.info != nullptr ? info.get() : nullptr);
+  return detail::TellInfo(Start(detail::RankTexts(client_, table_, std::move(query), std::move(texts),
+                                                  std::move(options), std::move(call), info)),
+                          info, asked);
 }
 INFERWIRE_DECL absl::StatusOr<std::vector<std::vector<ClassScore>>> AnyEmbeddingClient::Classify(
     std::vector<std::string> texts, EmbeddingOptions options, CallOptions call) const {

@@ -6,17 +6,16 @@
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
+#include <absl/time/clock.h>
 #include <absl/time/time.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <random>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,24 +26,31 @@
 #include "inferwire/client.h"
 #include "inferwire/contract/generation_chunk.h"
 #include "inferwire/contract/generation_contract.h"
+#include "inferwire/detail/async/tell_info.h"
 #include "inferwire/detail/base/error.h"
 #include "inferwire/detail/base/form.h"
 #include "inferwire/detail/base/invoke_user.h"
+#include "inferwire/detail/base/process.h"
 #include "inferwire/detail/base/text.h"
 #include "inferwire/detail/contract/generation_table.h"
 #include "inferwire/detail/engine/door.h"
 #include "inferwire/detail/generation/assembler.h"
+#include "inferwire/detail/policy/affinity.h"
 #include "inferwire/detail/wire/message.h"
 #include "inferwire/future.h"
 #include "inferwire/generation.h"
 #include "inferwire/generation_types.h"
 #include "inferwire/response_stream.h"
 #include "inferwire/start.h"
+#include "inferwire/status.h"
 #include "inferwire/task.h"
 
 namespace inferwire {
 inline namespace v0 {
 namespace detail {
+
+/// Of one request: more than any engine makes.
+inline constexpr int kMaxSequences = 1024;
 
 /// INVALID_ARGUMENT naming the first field that makes no sense, or that the contract cannot carry.
 INFERWIRE_DECL absl::Status CheckGeneration(const GenerationTable& contract, const GenerationRequest& request) {
@@ -60,7 +66,9 @@ INFERWIRE_DECL absl::Status CheckGeneration(const GenerationTable& contract, con
     return InvalidArgumentError(
         Cat("prompt has the token id ", *std::min_element(ids->begin(), ids->end()), "; expected none below 0"));
   }
-  if (request.n < 1) return InvalidArgumentError(Cat("n is ", request.n, "; expected at least 1"));
+  if (request.n < 1 || request.n > kMaxSequences) {
+    return InvalidArgumentError(Cat("n is ", request.n, "; expected 1 to ", kMaxSequences));
+  }
   if (request.logprobs.has_value() && *request.logprobs < 0) {
     return InvalidArgumentError(Cat("logprobs is ", *request.logprobs, "; expected 0 or more"));
   }
@@ -129,15 +137,16 @@ INFERWIRE_DECL absl::Status CheckGeneration(const GenerationTable& contract, con
   return absl::OkStatus();
 }
 
-/// Unique in all likelihood, in all processes.
-INFERWIRE_DECL std::string NewRequestId() {
-  static const std::uint64_t process = [] {
-    std::random_device device;
-    return (std::uint64_t{device()} << 32) | device();
-  }();
-  static std::atomic<std::uint64_t> next{0};
-  return Cat("inferwire-", process, "-", next.fetch_add(1, std::memory_order_relaxed));
-}
+/// Ids that no other process has, in all likelihood, nor a forked one.
+class RequestIds {
+ public:
+  std::string Next() { return Cat("inferwire-", process_, "-", next_.fetch_add(1, std::memory_order_relaxed)); }
+
+ private:
+  const std::uint64_t process_ = policy::Mix(static_cast<std::uint64_t>(absl::GetCurrentTimeNanos()) ^
+                                             policy::Mix(reinterpret_cast<std::uintptr_t>(this)));
+  std::atomic<std::uint64_t> next_{0};
+};
 
 /// Which of a contract's methods takes the request: the last, where none does, whose refusal says why.
 INFERWIRE_DECL const GenerationTable& FormFor(const GenerationTable& contract, const GenerationRequest& request) {
@@ -176,7 +185,10 @@ INFERWIRE_DECL PreparedGeneration Prepare(const GenerationTable& contract, Gener
     }
   }
   const auto* const text = std::get_if<std::string>(&out.request.prompt);
-  if (text != nullptr && out.request.messages.empty() && (contract.carries & Fields::kText) == 0) {
+  // What goes on behind ids has ids for its prompt: their text may end inside a character.
+  const bool by_ids = (contract.carries & Fields::kText) == 0 ||
+                      (options.resume && !contract.gives_text && options.tokenizer.has_value());
+  if (text != nullptr && out.request.messages.empty() && by_ids) {
     if (!options.tokenizer.has_value()) {
       out.status = InvalidArgumentError(
           Cat("the contract ", contract.name,
@@ -192,7 +204,8 @@ INFERWIRE_DECL PreparedGeneration Prepare(const GenerationTable& contract, Gener
     }
     out.request.prompt = *std::move(ids);
   }
-  if (contract.wants_request_id && out.request.request_id.empty()) out.request.request_id = NewRequestId();
+  if (contract.wants_request_id && out.request.request_id.empty())
+    out.request.request_id = OfThisProcess<RequestIds>().Next();
   if (options.resume && out.request.n > 1) {
     out.status = InvalidArgumentError(Cat("n is ", out.request.n, "; one sequence alone can be resumed"));
   }
@@ -216,21 +229,23 @@ INFERWIRE_DECL PreparedGeneration Prepare(const GenerationTable& contract, Gener
 class ResumedGeneration {
  public:
   ResumedGeneration(const GenerationTable& contract, const PreparedGeneration& prepared)
-      : contract_(contract), request_(prepared.request), assembler_(prepared.terms) {}
+      : contract_(contract), request_(prepared.request), assembler_(Receiving(prepared.terms)) {}
 
   absl::Status Inspect(const wire::Reply& reply) {
-    GenerationChunk chunk;
-    absl::Status status = contract_.decode(reply.Copy(), chunk);
-    if (!status.ok()) return absl::OkStatus();  // the reader will say so
     std::lock_guard lock(mutex_);
-    chunk.attempt = attempt_;
-    std::deque<GenerationDelta> deltas;
-    assembler_.Feed(std::move(chunk), deltas).IgnoreError();
+    // A function of the user's may take any time, and is not for where other calls wait.
+    if (contract_.foreign) {
+      unread_.emplace_back(attempt_, reply.Copy());
+    } else {
+      Take(attempt_, reply.Copy());
+    }
     return absl::OkStatus();
   }
-  /// The request for the rest. CANCELLED where there is none.
+  /// The request for the rest. CANCELLED where there is none. On the executor.
   absl::StatusOr<wire::Payload> Next() {
     std::lock_guard lock(mutex_);
+    for (auto& [attempt, reply] : unread_) Take(attempt, std::move(reply));
+    unread_.clear();
     ++attempt_;
     GenerationRequest rest = request_;
     if (auto* const ids = std::get_if<std::vector<std::int32_t>>(&rest.prompt)) {
@@ -256,10 +271,25 @@ class ResumedGeneration {
   }
 
  private:
+  // What cannot be understood is for the reader to say.
+  void Take(int attempt, wire::Reply&& reply) {
+    GenerationChunk chunk;
+    if (!contract_.decode(std::move(reply), chunk).ok()) return;
+    chunk.attempt = attempt;
+    std::deque<GenerationDelta> deltas;
+    assembler_.Feed(std::move(chunk), deltas).IgnoreError();
+  }
+  // Ids are gone on with as they are: no text is made of them here.
+  static Assembler::Terms Receiving(Assembler::Terms terms) {
+    terms.tokenizer.reset();
+    return terms;
+  }
+
   const GenerationTable& contract_;
   const GenerationRequest request_;
   mutable std::mutex mutex_;
   Assembler assembler_;
+  std::vector<std::pair<int, wire::Reply>> unread_;
   int attempt_ = 0;
   bool complete_ = false;
 };
@@ -322,7 +352,7 @@ INFERWIRE_DECL Task<std::optional<GenerationDelta>> NextOf(std::shared_ptr<Gener
 /// Deltas as a whole.
 class GenerationParts {
  public:
-  explicit GenerationParts(int n) { whole_.choices.resize(static_cast<std::size_t>((std::max)(n, 1))); }
+  explicit GenerationParts(int n) { whole_.choices.resize(static_cast<std::size_t>(std::clamp(n, 1, kMaxSequences))); }
 
   void Add(GenerationDelta&& delta) {
     GenerationChoice& choice = whole_.choices[static_cast<std::size_t>(delta.index)];
@@ -362,7 +392,9 @@ INFERWIRE_DECL absl::StatusOr<Generation> WholeOf(absl::StatusOr<GenerationChunk
   return std::move(parts).Whole(assembler.usage());
 }
 
-INFERWIRE_DECL Task<absl::StatusOr<Generation>> Gather(GenerationStream stream, int n) {
+/// `info`: what the call writes to meanwhile.
+INFERWIRE_DECL Task<absl::StatusOr<Generation>> Gather(GenerationStream stream, int n, std::shared_ptr<CallInfo> info) {
+  static_cast<void>(info);
   GenerationParts parts(n);
   while (std::optional<GenerationDelta> delta = co_await stream.Next()) parts.Add(*std::move(delta));
   if (absl::Status status = stream.status(); !status.ok()) co_return status;
@@ -473,7 +505,11 @@ INFERWIRE_DECL Future<Generation> AnyGenerationClient::AsyncGenerate(GenerationR
           return detail::WholeOf(std::move(chunk), terms);
         });
   }
-  return Start(detail::Gather(Open(std::move(request), std::move(options), std::move(call), /*streams=*/false), n));
+  const auto info = std::make_shared<CallInfo>();
+  CallInfo* const asked = std::exchange(call.info, call.info != nullptr ? info.get() : nullptr);
+  return detail::TellInfo(
+      Start(detail::Gather(Open(std::move(request), std::move(options), std::move(call), /*streams=*/false), n, info)),
+      info, asked);
 }
 
 INFERWIRE_DECL GenerationStream AnyGenerationClient::StreamGenerate(GenerationRequest request,

@@ -44,7 +44,7 @@ class SharedStreams {
       std::erase_if(muxes_, [](const auto& entry) { return entry.second->Unique(); });
     }
     Ref<detail::engine::StreamMux>& mux = muxes_[model];
-    if (!mux) mux = detail::engine::ShareStream(engine, contract.stream(), contract.speech, /*once=*/false);
+    if (!mux) mux = detail::engine::ShareStream(engine, contract.shared(), contract.speech, /*once=*/false);
     return mux;
   }
 
@@ -73,7 +73,7 @@ INFERWIRE_DECL Model AnyInferenceClient::GetModel(std::string name, ModelOptions
   if (contract.shares_streams()) {
     // The lock may be held by a thread that a forked child does not have.
     shared = detail::engine::IsForeign(*client_.engine())
-                 ? detail::engine::ShareStream(client_.engine(), contract.stream(), contract.speech, /*once=*/false)
+                 ? detail::engine::ShareStream(client_.engine(), contract.shared(), contract.speech, /*once=*/false)
                  : shared_->Get(client_.engine(), contract, name);
   }
   return Model(contract, client_, std::move(name), std::move(options), std::move(shared));

@@ -118,7 +118,7 @@ INFERWIRE_DECL ResponseStream<InferResult> Model::StreamInfer(InferRequest reque
         {.path = contract_->infer(), .request = detail::Lacks(*contract_, "method that streams its answers")},
         contract_->decode, std::move(options));
   }
-  if (contract_->shares_streams() && !detail::HasOwnHeaders(options)) {
+  if (contract_->shares_streams() && !contract_->streams_alone && !detail::HasOwnHeaders(options)) {
     return client_.StreamAs<InferResult>(Shared(request, shared_, StreamGate(request, options)),
                                          contract_->decode_shared, std::move(options));
   }
@@ -174,7 +174,7 @@ INFERWIRE_DECL Client::Raw Model::Shared(InferRequest& request, const detail::Re
   legal.Update(contract_->ask_for_end(request));
   absl::StatusOr<detail::wire::Payload> payload = legal.ok() ? Encode(request) : std::move(legal);
   if (payload.ok()) *payload = detail::wire::Owned(*std::move(payload));
-  return {contract_->stream(), std::move(payload), detail::DrainingFor(*contract_, request), mux, std::move(id),
+  return {contract_->shared(), std::move(payload), detail::DrainingFor(*contract_, request), mux, std::move(id),
           contract_->foreign,  std::move(gate)};
 }
 

@@ -40,7 +40,7 @@ INFERWIRE_DECL Sequence::Sequence(Model model, decltype(SequenceStep::id) id)
     : model_(std::move(model)), id_(std::move(id)), state_(std::make_shared<std::atomic<State>>(State::kNew)) {
   const detail::ContractTable& contract = *model_.contract_;
   if (!contract.shares_streams()) return;
-  stream_ = detail::engine::ShareStream(model_.client().engine(), contract.stream(), contract.speech, /*once=*/true);
+  stream_ = detail::engine::ShareStream(model_.client().engine(), contract.shared(), contract.speech, /*once=*/true);
 }
 
 // A step under way, which leaves the sequence broken unless it has ended: whoever drops its future drops this.

@@ -6,6 +6,7 @@
 
 #include <absl/container/inlined_vector.h>
 #include <absl/functional/any_invocable.h>
+#include <absl/status/status.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/slice.h>
 #include <grpcpp/support/status.h>
