@@ -41,7 +41,9 @@ int main(int argc, char** argv) {
   inferwire::examples::ServerOptions options;
   unsigned token_delay_ms = 0;
   CLI::App app(
-      "Serves small real models over gRPC: the Inferwire contract and the Open Inference Protocol on one port.",
+      "Serves small real models over gRPC on one port: the Inferwire contract, the Open Inference Protocol, and those "
+      "of "
+      "vLLM, SGLang and Text Embeddings Inference.",
       "inferwire-server");
   app.set_version_flag("--version", "inferwire-server " INFERWIRE_VERSION);
   app.add_option("--listen", options.listen, "host:port, [v6]:port or unix:path; port 0: a free one")

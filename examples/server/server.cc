@@ -8,13 +8,18 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
+#include <initializer_list>
 #include <mutex>
 #include <string_view>
 #include <utility>
 
+#include "server/embedding_service.h"
 #include "server/file.h"
+#include "server/language_service.h"
 #include "server/models.h"
 #include "server/open_inference_service.h"
+#include "server/running.h"
+#include "server/sglang_service.h"
 #include "server/simple_service.h"
 #include "server/text.h"
 
@@ -109,11 +114,22 @@ struct EmbeddedServer::State {
   State(std::unique_ptr<ModelSet> set, const ServerOptions& options)
       : models(std::move(set)),
         simple(*models, options.default_model, options.token_delay),
-        open_inference(*models, options.token_delay) {}
+        open_inference(*models, options.token_delay),
+        language(models->storyteller(), running, options.token_delay),
+        language_control(running),
+        sglang(models->storyteller(), running, options.token_delay) {}
 
   std::unique_ptr<ModelSet> models;
   SimpleService simple;
   OpenInferenceService open_inference;
+  Running running;
+  LanguageService language;
+  LanguageControlService language_control;
+  SglangService sglang;
+  EmbeddingInfoService embedding_info;
+  EmbeddingService embedding;
+  RerankService rerank;
+  TokenizeService tokenize;
   std::string target;
   int port = 0;
   std::mutex shutdown;  // gRPC takes one Shutdown only
@@ -152,8 +168,11 @@ absl::StatusOr<std::unique_ptr<EmbeddedServer>> EmbeddedServer::Start(const Serv
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   builder.SetMaxSendMessageSize(-1);
-  builder.RegisterService(&state->simple);
-  builder.RegisterService(&state->open_inference);
+  for (grpc::Service* const service : std::initializer_list<grpc::Service*>{
+           &state->simple, &state->open_inference, &state->language, &state->language_control, &state->sglang,
+           &state->embedding_info, &state->embedding, &state->rerank, &state->tokenize}) {
+    builder.RegisterService(service);
+  }
   state->server = BuildWithHealth(builder);
   if (state->server == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat(

@@ -23,7 +23,8 @@ struct ServerOptions {
   std::string client_ca_file = "";
 };
 
-/// Serves inference.Inference, the Open Inference Protocol and grpc.health.v1 on one port, concurrently.
+/// Serves inference.Inference, the Open Inference Protocol, vllm.Inference, sglang.runtime.v1, tei.v1 and
+/// grpc.health.v1 on one port, concurrently.
 class EmbeddedServer {
  public:
   /// Returns once the port is open. INVALID_ARGUMENT for an option that cannot be meant, NOT_FOUND for a missing file,

@@ -6,6 +6,9 @@
 #include <absl/strings/str_cat.h>
 
 #include <algorithm>
+#include <string_view>
+
+#include "server/words.h"
 
 namespace inferwire::examples {
 namespace {
@@ -20,31 +23,6 @@ constexpr std::ptrdiff_t kFewestWords = 100;
 
 bool IsWordPart(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)); }
 bool IsPunctuation(std::string_view token) { return !IsWordPart(token[0]); }
-
-// Words, with the apostrophes and hyphens inside them, and the punctuation that a reader needs. Quotation marks and
-// brackets are left out: they come in pairs, and a memory of two words cannot close what it opened.
-std::vector<std::string> Tokenize(std::string_view text) {
-  std::vector<std::string> tokens;
-  for (std::size_t i = 0; i < text.size();) {
-    if (IsWordPart(text[i])) {
-      std::size_t end = i + 1;
-      const auto joins = [&](char c) { return c == '\'' || c == '-'; };
-      while (end < text.size() &&
-             (IsWordPart(text[end]) || (joins(text[end]) && end + 1 < text.size() && IsWordPart(text[end + 1])))) {
-        ++end;
-      }
-      tokens.emplace_back(text.substr(i, end - i));
-      i = end;
-    } else if (text.substr(i, 2) == "--") {
-      tokens.emplace_back("--");
-      i = std::min(text.find_first_not_of('-', i), text.size());
-    } else {
-      if (std::string_view(".,;:!?").find(text[i]) != std::string_view::npos) tokens.emplace_back(1, text[i]);
-      ++i;
-    }
-  }
-  return tokens;
-}
 
 std::uint64_t Pair(std::uint32_t first, std::uint32_t second) { return std::uint64_t{first} << 32 | second; }
 
@@ -64,9 +42,9 @@ void Storyteller::Followers::Count(std::uint32_t token) {
 }
 
 absl::StatusOr<Storyteller> Storyteller::Build(std::string_view text) {
-  const std::vector<std::string> read = Tokenize(text);
+  const std::vector<std::string_view> read = Words(text);
   const std::ptrdiff_t words =
-      std::count_if(read.begin(), read.end(), [](auto& token) { return !IsPunctuation(token); });
+      std::count_if(read.begin(), read.end(), [](std::string_view token) { return !IsPunctuation(token); });
   if (words < kFewestWords) {
     return absl::InvalidArgumentError(
         absl::StrCat("storyteller: expected a text of at least ", kFewestWords, " words, found ", words));
@@ -74,10 +52,11 @@ absl::StatusOr<Storyteller> Storyteller::Build(std::string_view text) {
   Storyteller teller;
   std::vector<std::uint32_t> tokens;
   tokens.reserve(read.size());
-  for (const std::string& word : read) {
-    const auto [entry, added] = teller.tokens_.try_emplace(word, static_cast<std::uint32_t>(teller.words_.size()));
+  for (const std::string_view word : read) {
+    const auto [entry, added] =
+        teller.tokens_.try_emplace(std::string(word), static_cast<std::uint32_t>(teller.words_.size()));
     if (added) {
-      teller.words_.push_back(word);
+      teller.words_.emplace_back(word);
       teller.unigrams_.entries.push_back({entry->second, 0});
     }
     ++teller.unigrams_.entries[entry->second].count;
@@ -115,13 +94,13 @@ std::uint32_t Storyteller::Draw(const std::array<std::uint32_t, 2>& context, std
 
 Storyteller::Story::Story(const Storyteller& teller, std::string_view prompt, std::uint64_t seed)
     : teller_(teller), random_(seed), context_{kUnknown, kUnknown} {
-  const std::vector<std::string> tokens = Tokenize(prompt);
+  const std::vector<std::string_view> tokens = Words(prompt);
   begun_ = !tokens.empty();
   tight_ = !begun_ || absl::ascii_isspace(static_cast<unsigned char>(prompt.back())) || prompt.ends_with("--");
   // A story without a prompt begins as a sentence does: after a full stop.
   if (const auto stop = teller.tokens_.find("."); !begun_ && stop != teller.tokens_.end()) context_[1] = stop->second;
   for (std::size_t i = tokens.size() < 2 ? 0 : tokens.size() - 2; i < tokens.size(); ++i) {
-    const auto known = teller.tokens_.find(tokens[i]);
+    const auto known = teller.tokens_.find(std::string(tokens[i]));
     context_ = {context_[1], known == teller.tokens_.end() ? kUnknown : known->second};
   }
 }
