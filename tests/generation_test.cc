@@ -4,7 +4,9 @@
 #include <absl/status/status.h>
 #include <absl/time/time.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -16,6 +18,7 @@
 #include "inferwire/contract/sglang.h"
 #include "inferwire/contract/vllm.h"
 #include "inferwire/contract/vllm_engine.h"
+#include "inferwire/start.h"
 #include "inferwire/testing/fake_server.h"
 #include "support/catch.h"
 #include "support/eventually.h"
@@ -145,6 +148,9 @@ TEST_CASE("what a contract cannot carry is refused before anything is sent", "[g
   refused(llm, {.prompt = "x", .temperature = -1.0f}, "temperature is -1");
   refused(llm, {.prompt = "x", .top_p = 2.0f}, "top_p is 2");
   refused(llm, {.prompt = "x", .n = 0}, "n is 0");
+  refused(llm, {.prompt = "x", .n = 1 << 30}, "n is 1073741824; expected 1 to 1024");
+  refused(sglang, {.messages = {{"user", "\xFF"}}}, "a message's content is not UTF-8");
+  refused(sglang, {.messages = {{"user", "x"}}, .seed = (std::int64_t{1} << 53) + 1}, "JSON carries");
   refused(llm, {.prompt = "x", .logprobs = -1}, "logprobs is -1");
   refused(llm, {.prompt = "x", .stop = {""}}, "stop has an empty string");
   refused(llm, {.prompt = "x", .regex = "a", .grammar = "b"}, "more than one of json_schema");
@@ -410,4 +416,69 @@ TEST_CASE("sglang: an error that is told in a message of an OK call is the strea
   CHECK(bad.code() == absl::StatusCode::kInvalidArgument);
   CHECK(std::string(bad.message()).find("too long a prompt") != std::string::npos);
   CHECK(inferwire::InfoOf(bad).attempts.size() == 1);
+}
+
+TEST_CASE("sglang: a request that is aborted in a message before it began is tried again", "[sglang]") {
+  FakeServer fake;
+  inferwire::sglang::TextGenerateResponse refused, made;
+  (*refused.mutable_meta_info())["finish_reason"] =
+      R"({"type": "abort", "status_code": 503, "message": "the queue is full"})";
+  refused.set_finished(true);
+  made.set_text("ok");
+  (*made.mutable_meta_info())["finish_reason"] = R"({"type": "stop"})";
+  made.set_finished(true);
+  fake.On<inferwire::detail::SglangText::GenerateStream>()
+      .Reply(refused)
+      .Times(1)
+      .Then()
+      .Reply(made)
+      .Times(1)
+      .Then()
+      .Reply(refused);
+  const auto llm =
+      ConnectTo<Sglang>(fake.target(), {.retry = {.max_attempts = 2, .initial_backoff = absl::Milliseconds(1)}});
+  const auto good = llm.Generate({.prompt = "x"});
+  INFO(good.status());
+  REQUIRE(good.ok());
+  CHECK(good->text == "ok");
+  const absl::Status bad = llm.Generate({.prompt = "x"}).status();
+  CHECK(bad.code() == absl::StatusCode::kUnavailable);
+  CHECK(std::string(bad.message()).find("the queue is full") != std::string::npos);
+  CHECK(inferwire::InfoOf(bad).attempts.size() == 2);
+}
+
+TEST_CASE("a future's call tells of itself, and not to whoever let the future go", "[generation]") {
+  FakeServer fake;
+  inferwire::sglang::TextGenerateResponse made;
+  made.set_text("ok");
+  made.set_finished(true);
+  fake.On<inferwire::detail::SglangText::GenerateStream>().Reply(made).Times(1).Then().Never();
+  const auto llm = ConnectTo<Sglang>(fake.target());
+  inferwire::CallInfo info;
+  CHECK(llm.AsyncGenerate({.prompt = "x"}, {}, {.info = &info}).Get().ok());
+  CHECK(info.attempts.size() == 1);
+  {
+    auto gone = std::make_unique<inferwire::CallInfo>();
+    auto future = llm.AsyncGenerate({.prompt = "x"}, {}, {.info = gone.get()});
+  }
+  CHECK(Eventually([&] { return llm.Stats().in_flight == 0; }));
+}
+
+TEST_CASE("a stream that is moved while it is awaited goes on, and one that is dropped ends the wait", "[generation]") {
+  FakeServer fake;
+  fake.On<GenerateStream>().Send(Token("a")).Delay(absl::Milliseconds(30)).Send(Token("b")).Never();
+  const auto llm = ConnectTo<Vllm>(fake.target());
+  auto stream = std::make_unique<inferwire::GenerationStream>(llm.StreamGenerate({.prompt = "x"}));
+  CHECK(stream->Read()->text == "a");
+  auto next = inferwire::Start(stream->Next());
+  auto moved = std::make_unique<inferwire::GenerationStream>(std::move(*stream));
+  stream.reset();
+  auto second = std::move(next).Get();
+  REQUIRE(second.ok());
+  CHECK(second->value().text == "b");
+  auto last = inferwire::Start(moved->Next());
+  moved.reset();
+  const auto none = std::move(last).Get();
+  REQUIRE(none.ok());
+  CHECK(!none->has_value());
 }

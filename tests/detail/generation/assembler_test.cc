@@ -3,7 +3,11 @@
 
 #include <absl/status/status.h>
 
+#include <cstdint>
 #include <deque>
+#include <limits>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -285,4 +289,27 @@ TEST_CASE("where a server counts nothing, messages stand for tokens when a gener
   for (const char* const text : {"a", "", "b"}) CHECK(fed.Feed(PieceOf(text)).ok());
   CHECK(fed.assembler.received_tokens() == 2);
   CHECK(!fed.assembler.usage().completion_tokens.has_value());
+}
+
+TEST_CASE("an attempt that breaks before it tells its count is counted by what it brought", "[generation]") {
+  Fed fed({.keeps = true});
+  GenerationPiece piece = PieceOf("abc");
+  piece.token_ids = {1, 2, 3};
+  CHECK(fed.Feed(piece).ok());
+  GenerationChunk last;
+  last.attempt = 1;
+  last.completion_tokens = 2;
+  last.pieces.push_back(PieceOf("de", FinishReason::kStop));
+  CHECK(fed.assembler.Feed(std::move(last), fed.deltas).ok());
+  CHECK(fed.assembler.usage().completion_tokens == 5);
+}
+
+TEST_CASE("numbers that no server has are none", "[generation]") {
+  Fed fed;
+  for (const std::int64_t count : {(std::numeric_limits<std::int64_t>::max)(), std::int64_t{-5}}) {
+    GenerationPiece piece = PieceOf("a");
+    piece.tokens = count;
+    CHECK(fed.Feed(piece).ok());
+    CHECK(*fed.assembler.usage().completion_tokens >= 0);
+  }
 }
