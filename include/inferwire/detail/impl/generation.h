@@ -457,11 +457,11 @@ INFERWIRE_DECL GenerationStream AnyGenerationClient::Open(GenerationRequest requ
   const bool resume = options.resume;
   const detail::GenerationTable& form = detail::FormFor(*table_, request);
   detail::PreparedGeneration prepared = detail::Prepare(form, std::move(request), std::move(options));
-  absl::StatusOr<detail::wire::Payload> payload = std::move(prepared.status);
-  if (payload.status().ok()) {
-    payload = detail::engine::IsForeign(*client_.engine()) ? detail::ForkedError()
-                                                           : form.encode(prepared.request, streams || resume);
-  }
+  absl::StatusOr<detail::wire::Payload> payload = [&]() -> absl::StatusOr<detail::wire::Payload> {
+    if (!prepared.status.ok()) return std::move(prepared.status);
+    if (detail::engine::IsForeign(*client_.engine())) return detail::ForkedError();
+    return form.encode(prepared.request, streams || resume);
+  }();
   std::shared_ptr<detail::ResumedGeneration> resumed;
   if (resume && payload.ok()) resumed = std::make_shared<detail::ResumedGeneration>(form, prepared);
   detail::engine::Inspect inspect;
