@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The main job from end to end: handwritten digits classified over gRPC, a story streamed, latencies measured.
+// The main job from end to end: handwritten digits classified over gRPC, stories streamed, latencies measured.
 #include <inferwire/contract/open_inference.h>
 #include <inferwire/contract/simple.h>
+#include <inferwire/contract/vllm.h>
 #include <inferwire/inferwire.h>
 #include <unistd.h>
 
@@ -76,7 +77,8 @@ class Tour {
 
   // Every step says what failed; the first failure ends the tour.
   absl::Status Run() {
-    for (const auto step : {&Tour::ClassifyOneByOne, &Tour::ClassifyAtOnce, &Tour::TellStory, &Tour::MeasureLatency}) {
+    for (const auto step :
+         {&Tour::ClassifyOneByOne, &Tour::ClassifyAtOnce, &Tour::TellStory, &Tour::Generate, &Tour::MeasureLatency}) {
       if (absl::Status status = (this->*step)(); !status.ok()) return status;
     }
     return absl::OkStatus();
@@ -141,6 +143,25 @@ class Tour {
     std::cout << "\n\n";
     if (!parts.status().ok()) return parts.status();
     return tokens > 1 ? absl::OkStatus() : absl::DataLossError("the story has no tokens");
+  }
+
+  // As vLLM's own contract has it: text, tokens and why it ended.
+  absl::Status Generate() {
+    const inferwire::GenerationClient<inferwire::Vllm> llm(client_);
+    inferwire::GenerationStream parts =
+        llm.StreamGenerate({.prompt = "Huck", .max_tokens = 40, .seed = 3, .ignore_eos = true});
+    std::cout << "Another, by vLLM's contract:\n\n  Huck";
+    for (const inferwire::GenerationDelta& delta : parts) std::cout << delta.text << std::flush;
+    std::cout << "\n\n";
+    if (!parts.status().ok()) return parts.status();
+    const inferwire::GenerationStats stats = parts.stats();
+    if (stats.tokens != 40 || !stats.first_token.has_value()) {
+      return absl::DataLossError("the generation has not the tokens that were asked for");
+    }
+    std::printf("%lld tokens: the first after %.0f us, then %.0f tokens/s\n\n", static_cast<long long>(stats.tokens),
+                absl::ToDoubleMicroseconds(*stats.first_token), stats.tokens_per_second);
+    std::fflush(stdout);
+    return absl::OkStatus();
   }
 
   absl::Status MeasureLatency() {
