@@ -318,7 +318,7 @@ TEST_CASE("dropping, leaving and cancelling end the call at the server", "[gener
   {
     auto future = llm.AsyncGenerate({.prompt = "x"}, {.resume = true});
   }
-  CHECK(llm.Stats().in_flight == 0);
+  CHECK(Eventually([&] { return llm.Stats().in_flight == 0; }));
 }
 
 TEST_CASE("sglang: what a real server answered is understood", "[sglang]") {
