@@ -4,12 +4,16 @@
 #ifndef INFERWIRE_CALL_OPTIONS_H_
 #define INFERWIRE_CALL_OPTIONS_H_
 
+#include <absl/base/attributes.h>
 #include <absl/status/status.h>
 #include <absl/time/time.h>
 
+#include <concepts>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 
 #include "inferwire/bearer_token.h"
 #include "inferwire/clock.h"
@@ -25,6 +29,26 @@ class ServerContextBase;
 
 namespace inferwire {
 inline namespace v0 {
+
+/// The key of calls that belong together: a text. (No std::string, which refers to itself: g++ 12 moves the braces of
+/// an awaited call bit by bit.)
+class AffinityKey {
+ public:
+  AffinityKey() = default;
+  template <class Text>
+    requires std::convertible_to<const Text&, std::string_view>
+  AffinityKey(const Text& key)  // NOLINT: meant to be implicit
+      : key_(std::string_view(key).empty() ? nullptr : std::make_shared<const std::string>(std::string_view(key))) {}
+
+  bool empty() const { return key_ == nullptr; }
+  std::string_view text() const ABSL_ATTRIBUTE_LIFETIME_BOUND {
+    return key_ != nullptr ? std::string_view(*key_) : std::string_view();
+  }
+  friend bool operator==(const AffinityKey& a, const AffinityKey& b) { return a.text() == b.text(); }
+
+ private:
+  std::shared_ptr<const std::string> key_;
+};
 
 /// What is unset is as the client's options say.
 struct CallOptions {
@@ -63,7 +87,7 @@ struct CallOptions {
   /// Calls of one key go to one target, as long as it can serve and is not given more than a quarter beyond its share
   /// of the calls in flight; then to the key's next one, always the same. For prefix caches, sessions, sequences.
   /// Empty: each call goes where it is answered best. Without effect where TargetOrder ranks the targets.
-  std::string affinity = {};
+  AffinityKey affinity = {};
 };
 
 namespace detail {

@@ -116,7 +116,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
         spec_(std::move(spec)),
         effective_(Resolve(engine_->options(), spec_.options)),
         idempotent_(effective_.idempotent),
-        affinity_(spec_.options.affinity.empty() ? 0 : policy::HashOf(spec_.options.affinity)),
+        affinity_(spec_.options.affinity.empty() ? 0 : policy::HashOf(spec_.options.affinity.text())),
         lends_(spec_.request.loan()),
         timer_(*this, engine_->clock()),
         loan_timer_(*this),
@@ -387,7 +387,7 @@ class Call : public TimerOwner, public Cancellable, public detail::TokenWaiter {
     // What a server says is sent again only where it may be: gRPC aborts the process on some values.
     if (std::optional<std::string> token = attempt.ReadHeader(header);
         token.has_value() && wire::ValidateMetadata({{header, *token}}).ok()) {
-      engine_->affinities().Learn(spec_.options.affinity, *std::move(token));
+      engine_->affinities().Learn(std::string(spec_.options.affinity.text()), *std::move(token));
     }
   }
   static absl::Status AnsweredElsewhere() { return detail::CancelledError("another attempt answered first"); }

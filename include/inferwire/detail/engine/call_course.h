@@ -55,7 +55,7 @@ inline void Call::Start(absl::Status ready) {
   if (ready.ok()) ready = wire::ValidateMetadata(spec_.options.metadata);
   if (ready.ok()) ready = detail::ValidateLimits(spec_.options);
   if (ready.ok() && affinity_ != 0 && !client.affinity_header.empty()) {
-    ready = wire::ValidateMetadata({{client.affinity_header, spec_.options.affinity}});
+    ready = wire::ValidateMetadata({{client.affinity_header, std::string(spec_.options.affinity.text())}});
   }
   if (ready.ok() && spec_.options.retry.has_value()) ready = policy::Validate(*spec_.options.retry);
   if (ready.ok() && spec_.options.hedge.has_value()) ready = policy::Validate(*spec_.options.hedge);
@@ -353,7 +353,7 @@ inline void Call::AddMetadata(Attempt& attempt, const Metadata& observed) const 
   if (affinity_ == 0 || header.empty()) return;
   const auto brings = [&](const Metadata* place) { return wire::Has(*place, header); };
   if (std::none_of(std::begin(places), std::end(places), brings)) {
-    attempt.AddMetadata(header, engine_->affinities().SentFor(spec_.options.affinity));
+    attempt.AddMetadata(header, engine_->affinities().SentFor(std::string(spec_.options.affinity.text())));
   }
 }
 
