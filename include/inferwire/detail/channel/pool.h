@@ -224,7 +224,7 @@ class Pool {
       for (const auto& target : list) {
         order.emplace_back(policy::AffinityWeight(key, target->hash), &target);
         in_flight += InFlight(*target);
-        usable += Out(*target) ? 0 : 1;
+        if (!Out(*target)) ++usable;
       }
       std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
       const std::size_t bound = policy::AffinityBound(in_flight, (std::max)(usable, std::size_t{1}));
@@ -334,7 +334,7 @@ class Pool {
   static std::size_t InFlight(const Target& target) {
     const std::uint64_t ended = target.ended.load(std::memory_order_relaxed);  // before those that began
     const std::uint64_t began = target.attempts.load(std::memory_order_relaxed);
-    return began > ended ? static_cast<std::size_t>(began - ended) : 0;
+    return began > ended ? std::size_t{began - ended} : 0;
   }
   static bool Out(const Target& target) { return target.unhealthy || target.outlier.ejected(); }
   /// Whether a target takes the call that it was drawn for: always, unless it came back just now.
