@@ -89,7 +89,8 @@ inline void SortCandidates(std::vector<TokenLogprob::Candidate>& candidates) {
   const auto key = [](const TokenLogprob::Candidate& one) {
     return std::isnan(one.logprob) ? -std::numeric_limits<float>::infinity() : one.logprob;
   };
-  std::stable_sort(candidates.begin(), candidates.end(), [&](const auto& a, const auto& b) { return key(a) > key(b); });
+  std::sort(candidates.begin(), candidates.end(),
+            [&](const auto& a, const auto& b) { return key(a) != key(b) ? key(a) > key(b) : a.token_id < b.token_id; });
 }
 
 /// Of messages that have them as lists side by side.

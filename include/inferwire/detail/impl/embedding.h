@@ -9,9 +9,11 @@
 #include <absl/time/time.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <deque>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -160,6 +162,12 @@ INFERWIRE_DECL Task<absl::StatusOr<Embeddings>> EmbedTexts(Client client, const 
                                      std::move(texts), std::move(options), std::move(call)));
 }
 
+/// What cannot be compared is worse than all else.
+template <class Scored>
+float ScoreOf(const Scored& one) {
+  return std::isnan(one.score) ? -std::numeric_limits<float>::infinity() : one.score;
+}
+
 inline Task<absl::StatusOr<std::vector<Ranked>>> RankTexts(Client client, const EmbeddingTable* contract,
                                                            std::string query, Texts texts, EmbeddingOptions options,
                                                            CallOptions call, std::shared_ptr<CallInfo> info) {
@@ -202,7 +210,9 @@ inline Task<absl::StatusOr<std::vector<Ranked>>> RankTexts(Client client, const 
                                                             " ranks for ", expected, " texts"));
       });
   if (!status.ok()) co_return status;
-  std::stable_sort(out.begin(), out.end(), [](const Ranked& a, const Ranked& b) { return a.score > b.score; });
+  std::sort(out.begin(), out.end(), [](const Ranked& a, const Ranked& b) {
+    return ScoreOf(a) != ScoreOf(b) ? ScoreOf(a) > ScoreOf(b) : a.index < b.index;
+  });
   co_return out;
 }
 
@@ -256,8 +266,9 @@ INFERWIRE_DECL absl::StatusOr<std::vector<std::vector<ClassScore>>> AnyEmbedding
                                 std::move(texts), std::move(options), std::move(call)));
   if (!classes.ok()) return classes;
   for (std::vector<ClassScore>& one : *classes) {
-    std::stable_sort(one.begin(), one.end(),
-                     [](const ClassScore& a, const ClassScore& b) { return a.score > b.score; });
+    std::sort(one.begin(), one.end(), [](const ClassScore& a, const ClassScore& b) {
+      return detail::ScoreOf(a) != detail::ScoreOf(b) ? detail::ScoreOf(a) > detail::ScoreOf(b) : a.label < b.label;
+    });
   }
   return classes;
 }
