@@ -4,12 +4,9 @@
 #ifndef INFERWIRE_DETAIL_ASYNC_TELL_INFO_H_
 #define INFERWIRE_DETAIL_ASYNC_TELL_INFO_H_
 
-#include <absl/status/statusor.h>
-
 #include <memory>
 #include <utility>
 
-#include "inferwire/future.h"
 #include "inferwire/status.h"
 
 namespace inferwire {
@@ -18,10 +15,14 @@ namespace detail {
 
 /// A task may end after its future is gone, when `asked` may be too: its calls write to what the task keeps, and a
 /// continuation, which never runs then, passes it on.
-template <class T>
-Future<T> TellInfo(Future<T> future, std::shared_ptr<CallInfo> kept, CallInfo* asked) {
+/// `info` is that of the options that the calls are made with, and `start(kept)` starts the task, which holds `kept`.
+template <class StartTask>
+auto TellInfo(CallInfo*& info, StartTask start) {
+  const auto kept = std::make_shared<CallInfo>();
+  CallInfo* const asked = std::exchange(info, info != nullptr ? kept.get() : nullptr);
+  auto future = start(kept);
   if (asked == nullptr) return future;
-  return std::move(future).Then([kept = std::move(kept), asked](absl::StatusOr<T> result) {
+  return std::move(future).Then([kept, asked](auto result) {
     *asked = *kept;
     return result;
   });

@@ -56,20 +56,41 @@ INFERWIRE_DECL absl::Status CheckTexts(const EmbeddingTable& contract, const Tex
   return contract.check(options);
 }
 
-/// What is left of the time that all calls have together.
-class SharedTime {
- public:
-  SharedTime(const Client& client, const CallOptions& call) : client_(client), timeout_(call.timeout) {
-    if (timeout_.has_value()) started_ = engine::NowOf(*client.engine());
+/// Whether these texts may be asked about by the method at `path`; `what` names it where the contract has none.
+INFERWIRE_DECL absl::Status MayAsk(const Client& client, const EmbeddingTable& contract, PathOf path,
+                                   std::string_view what, const Texts& texts, const EmbeddingOptions& options) {
+  if (path == nullptr) {
+    return MakeError(absl::StatusCode::kUnimplemented, Cat("the contract ", contract.name, " has no ", what));
   }
-  std::optional<Duration> left() const {
-    if (!timeout_.has_value()) return std::nullopt;
-    return *timeout_ - Between(started_, engine::NowOf(*client_.engine()));
+  if (engine::IsForeign(*client.engine())) return ForkedError();
+  return CheckTexts(contract, texts, options);
+}
+
+/// The calls for texts that are asked about together, and the time that they share. Refers to what it is given.
+class TextCalls {
+ public:
+  TextCalls(const Client& client, const EmbeddingTable& contract, const Texts& texts, const CallOptions& call)
+      : client_(client), contract_(contract), texts_(texts), call_(call) {
+    if (call.timeout.has_value()) started_ = engine::NowOf(*client.engine());
+  }
+  /// One for `count` of them from `first` on; `encode(texts)` makes its request.
+  template <class Answer, class Encode>
+  Future<Answer> Start(PathOf path, Decoder<Answer> decode, std::size_t first, std::size_t count, Encode encode) const {
+    const auto from = texts_.begin() + static_cast<std::ptrdiff_t>(first);
+    CallOptions one = call_;
+    if (one.timeout.has_value()) *one.timeout -= Between(started_, engine::NowOf(*client_.engine()));
+    if (count < texts_.size()) one.info = nullptr;  // it is one call's, and these run side by side
+    return client_.AsyncAs<Answer>({.path = path(),
+                                    .request = encode(Texts(from, from + static_cast<std::ptrdiff_t>(count))),
+                                    .foreign = contract_.foreign},
+                                   decode, std::move(one));
   }
 
  private:
   const Client& client_;
-  const std::optional<Duration> timeout_;
+  const EmbeddingTable& contract_;
+  const Texts& texts_;
+  const CallOptions& call_;
   TimePoint started_;
 };
 
@@ -102,27 +123,18 @@ Task<absl::StatusOr<std::vector<Answer>>> AskTexts(Client client, const Embeddin
                                                    TextsMethod<Answer> EmbeddingTable::* which, std::string_view what,
                                                    Texts texts, EmbeddingOptions options, CallOptions call) {
   const TextsMethod<Answer>& method = contract->*which;
-  if (method.path == nullptr) {
-    co_return MakeError(absl::StatusCode::kUnimplemented, Cat("the contract ", contract->name, " has no ", what));
+  if (absl::Status status = MayAsk(client, *contract, method.path, what, texts, options); !status.ok()) {
+    co_return status;
   }
-  if (engine::IsForeign(*client.engine())) co_return ForkedError();
-  if (absl::Status status = CheckTexts(*contract, texts, options); !status.ok()) co_return status;
-  const SharedTime time(client, call);
+  const TextCalls calls(client, *contract, texts, call);
   std::vector<Answer> out;
   out.reserve(texts.size());
   const std::size_t each = method.one_by_one ? 1 : static_cast<std::size_t>(options.max_batch);
   const absl::Status status = co_await InGroups<std::vector<Answer>>(
       texts.size(), each, static_cast<std::size_t>(options.max_in_flight),
       [&](std::size_t first, std::size_t count) {
-        const auto from = texts.begin() + static_cast<std::ptrdiff_t>(first);
-        CallOptions one = call;
-        one.timeout = time.left();
-        if (count < texts.size()) one.info = nullptr;  // it is one call's, and these run side by side
-        return client.AsyncAs<std::vector<Answer>>(
-            {.path = method.path(),
-             .request = method.encode(Texts(from, from + static_cast<std::ptrdiff_t>(count)), options),
-             .foreign = contract->foreign},
-            method.decode, std::move(one));
+        return calls.Start(method.path, method.decode, first, count,
+                           [&](const Texts& group) { return method.encode(group, options); });
       },
       [&](std::size_t first, std::vector<Answer>&& answers) {
         const std::size_t expected = (std::min)(each, texts.size() - first);
@@ -173,27 +185,18 @@ inline Task<absl::StatusOr<std::vector<Ranked>>> RankTexts(Client client, const 
                                                            CallOptions call, std::shared_ptr<CallInfo> info) {
   static_cast<void>(info);
   const auto& method = contract->rerank;
-  if (method.path == nullptr) {
-    co_return MakeError(absl::StatusCode::kUnimplemented,
-                        Cat("the contract ", contract->name, " has no method for reranking"));
+  if (absl::Status status = MayAsk(client, *contract, method.path, "method for reranking", texts, options);
+      !status.ok()) {
+    co_return status;
   }
-  if (engine::IsForeign(*client.engine())) co_return ForkedError();
-  if (absl::Status status = CheckTexts(*contract, texts, options); !status.ok()) co_return status;
-  const SharedTime time(client, call);
+  const TextCalls calls(client, *contract, texts, call);
   std::vector<Ranked> out(texts.size());
   const std::size_t each = static_cast<std::size_t>(options.max_batch);
   const absl::Status status = co_await InGroups<std::vector<Ranked>>(
       texts.size(), each, static_cast<std::size_t>(options.max_in_flight),
       [&](std::size_t first, std::size_t count) {
-        const auto from = texts.begin() + static_cast<std::ptrdiff_t>(first);
-        CallOptions one = call;
-        one.timeout = time.left();
-        if (count < texts.size()) one.info = nullptr;  // it is one call's, and these run side by side
-        return client.AsyncAs<std::vector<Ranked>>(
-            {.path = method.path(),
-             .request = method.encode(query, Texts(from, from + static_cast<std::ptrdiff_t>(count)), options),
-             .foreign = contract->foreign},
-            method.decode, std::move(one));
+        return calls.Start(method.path, method.decode, first, count,
+                           [&](const Texts& group) { return method.encode(query, group, options); });
       },
       [&](std::size_t first, std::vector<Ranked>&& ranks) {
         const std::size_t expected = (std::min)(each, texts.size() - first);
@@ -224,11 +227,10 @@ INFERWIRE_DECL absl::StatusOr<Embeddings> AnyEmbeddingClient::Embed(std::vector<
 }
 INFERWIRE_DECL Future<Embeddings> AnyEmbeddingClient::AsyncEmbed(std::vector<std::string> texts,
                                                                  EmbeddingOptions options, CallOptions call) const {
-  const auto info = std::make_shared<CallInfo>();
-  CallInfo* const asked = std::exchange(call.info, call.info != nullptr ? info.get() : nullptr);
-  return detail::TellInfo(
-      Start(detail::EmbedTexts(client_, table_, std::move(texts), std::move(options), std::move(call), info)), info,
-      asked);
+  return detail::TellInfo(call.info, [&](std::shared_ptr<CallInfo> info) {
+    return Start(
+        detail::EmbedTexts(client_, table_, std::move(texts), std::move(options), std::move(call), std::move(info)));
+  });
 }
 INFERWIRE_DECL absl::StatusOr<std::vector<SparseEmbedding>> AnyEmbeddingClient::EmbedSparse(
     std::vector<std::string> texts, EmbeddingOptions options, CallOptions call) const {
@@ -253,11 +255,10 @@ INFERWIRE_DECL Future<std::vector<Ranked>> AnyEmbeddingClient::AsyncRerank(std::
                                                                            std::vector<std::string> texts,
                                                                            EmbeddingOptions options,
                                                                            CallOptions call) const {
-  const auto info = std::make_shared<CallInfo>();
-  CallInfo* const asked = std::exchange(call.info, call.info != nullptr ? info.get() : nullptr);
-  return detail::TellInfo(Start(detail::RankTexts(client_, table_, std::move(query), std::move(texts),
-                                                  std::move(options), std::move(call), info)),
-                          info, asked);
+  return detail::TellInfo(call.info, [&](std::shared_ptr<CallInfo> info) {
+    return Start(detail::RankTexts(client_, table_, std::move(query), std::move(texts), std::move(options),
+                                   std::move(call), std::move(info)));
+  });
 }
 INFERWIRE_DECL absl::StatusOr<std::vector<std::vector<ClassScore>>> AnyEmbeddingClient::Classify(
     std::vector<std::string> texts, EmbeddingOptions options, CallOptions call) const {

@@ -505,11 +505,10 @@ INFERWIRE_DECL Future<Generation> AnyGenerationClient::AsyncGenerate(GenerationR
           return detail::WholeOf(std::move(chunk), terms);
         });
   }
-  const auto info = std::make_shared<CallInfo>();
-  CallInfo* const asked = std::exchange(call.info, call.info != nullptr ? info.get() : nullptr);
-  return detail::TellInfo(
-      Start(detail::Gather(Open(std::move(request), std::move(options), std::move(call), /*streams=*/false), n, info)),
-      info, asked);
+  return detail::TellInfo(call.info, [&](std::shared_ptr<CallInfo> info) {
+    return Start(detail::Gather(Open(std::move(request), std::move(options), std::move(call), /*streams=*/false), n,
+                                std::move(info)));
+  });
 }
 
 INFERWIRE_DECL GenerationStream AnyGenerationClient::StreamGenerate(GenerationRequest request,
