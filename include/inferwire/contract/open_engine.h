@@ -120,20 +120,16 @@ struct OpenEngine {
  private:
   static constexpr std::uint32_t kMaxIndex = 1u << 20;
 
-  static absl::Status Contradiction(std::string_view what) {
-    return detail::InternalError(detail::Cat("the server's answer contradicts itself: ", what));
-  }
-
   template <class Event>
   static absl::Status DecodeIndex(const Event& event, GenerationPiece& out) {
-    if (!event.has_output_index()) return Contradiction("it does not say which sequence it speaks of");
-    if (event.output_index() > kMaxIndex) return Contradiction(detail::Cat("sequence ", event.output_index()));
+    if (!event.has_output_index()) return detail::Contradiction("it does not say which sequence it speaks of");
+    if (event.output_index() > kMaxIndex) return detail::Contradiction(detail::Cat("sequence ", event.output_index()));
     out.index = static_cast<int>(event.output_index());
     return absl::OkStatus();
   }
   static absl::Status DecodeId(std::uint32_t id, std::int32_t& out) {
     if (id > std::uint32_t{(std::numeric_limits<std::int32_t>::max)()})
-      return Contradiction(detail::Cat("the token id ", id));
+      return detail::Contradiction(detail::Cat("the token id ", id));
     out = static_cast<std::int32_t>(id);
     return absl::OkStatus();
   }

@@ -114,10 +114,6 @@ struct OpenInferenceTextDialect {
   }
 
  private:
-  static absl::Status Contradiction(std::string_view what) {
-    return InternalError(Cat("the server's answer contradicts itself: ", what));
-  }
-
   // Of an output that holds the text of one sequence, or nothing.
   static absl::Status ReadText(open_inference::ModelInferResponse& from, int at, std::string& out) {
     auto& output = *from.mutable_outputs(at);

@@ -91,7 +91,7 @@ struct SglangMethod {
       if (name != "finish_reason" || std::string_view(json) == "null") continue;
       const std::optional<JsonObject> reason = ParseJsonObject(json);
       if (!reason.has_value()) {
-        return InternalError("the server's answer contradicts itself: finish_reason is no JSON object");
+        return Contradiction("finish_reason is no JSON object");
       }
       piece.finish_word = std::string(FindText(*reason, "type"));
       piece.finish_reason = OpenAiJson::FinishOf(piece.finish_word);

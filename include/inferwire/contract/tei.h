@@ -86,8 +86,8 @@ struct TextEmbeddings {
       for (const auto& token : response.token_embeddings()) {
         const auto size = static_cast<std::size_t>(token.embeddings_size());
         if (size == 0 || (dimensions != 0 && size != dimensions)) {
-          return detail::InternalError(detail::Cat("the server's answer contradicts itself: a token's vector has ",
-                                                   size, " dimensions, and another one's ", dimensions));
+          return detail::Contradiction(
+              detail::Cat("a token's vector has ", size, " dimensions, and another one's ", dimensions));
         }
         dimensions = size;
         values.insert(values.end(), token.embeddings().begin(), token.embeddings().end());

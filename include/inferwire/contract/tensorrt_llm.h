@@ -108,7 +108,7 @@ struct TensorRtLlm {
     if (from.completion_tokens() > 0) piece.tokens_so_far = from.completion_tokens();
     if (absl::Status status = detail::smg::TakePiece(from.sequence_index(), ids, piece); !status.ok()) return status;
     if (from.logprobs_size() > ids.size()) {
-      return detail::smg::Contradiction(detail::Cat(from.logprobs_size(), " logprobs of ", ids.size(), " tokens"));
+      return detail::Contradiction(detail::Cat(from.logprobs_size(), " logprobs of ", ids.size(), " tokens"));
     }
     piece.logprobs.reserve(static_cast<std::size_t>(from.logprobs_size()));
     for (const auto& logprob : from.logprobs()) {

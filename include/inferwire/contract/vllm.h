@@ -102,19 +102,20 @@ struct Vllm {
     if (!response.has_outputs()) return absl::OkStatus();
     vllm::SequenceOutput& from = *response.mutable_outputs();
     GenerationPiece& piece = out.pieces.emplace_back();
-    if (from.index() > kMaxIndex) return Contradiction(detail::Cat("sequence ", from.index()));
+    if (from.index() > kMaxIndex) return detail::Contradiction(detail::Cat("sequence ", from.index()));
     piece.index = static_cast<int>(from.index());
     piece.text = std::move(*from.mutable_text());
     piece.token_ids.reserve(static_cast<std::size_t>(from.token_ids_size()));
     for (const std::uint32_t id : from.token_ids()) {
-      if (id > kMaxId) return Contradiction(detail::Cat("token ", id));
+      if (id > kMaxId) return detail::Contradiction(detail::Cat("token ", id));
       piece.token_ids.push_back(static_cast<std::int32_t>(id));
     }
     piece.tokens = from.num_tokens();
     if (from.logprobs_size() > 0) {
       if (from.logprobs_size() != from.token_ids_size() ||
           (from.candidate_tokens_size() > 0 && from.candidate_tokens_size() != from.logprobs_size())) {
-        return Contradiction(detail::Cat(from.logprobs_size(), " logprobs of ", from.token_ids_size(), " tokens"));
+        return detail::Contradiction(
+            detail::Cat(from.logprobs_size(), " logprobs of ", from.token_ids_size(), " tokens"));
       }
       for (int i = 0; i < from.logprobs_size(); ++i) {
         TokenLogprob& one = piece.logprobs.emplace_back();
@@ -163,10 +164,6 @@ struct Vllm {
  private:
   static constexpr std::uint32_t kMaxIndex = 1u << 20;
   static constexpr std::uint32_t kMaxId = 0x7FFFFFFF;
-
-  static absl::Status Contradiction(std::string_view what) {
-    return detail::InternalError(detail::Cat("the server's answer contradicts itself: ", what));
-  }
 };
 static_assert(GenerationContract<Vllm>);
 template <>

@@ -105,10 +105,9 @@ struct Xai {
  private:
   static constexpr int kMostOutputs = 1 << 16;
 
-  static absl::Status Contradiction(std::string_view what) {
-    return detail::InternalError(detail::Cat("the server's answer contradicts itself: ", what));
+  static absl::Status TooMany(int outputs) {
+    return detail::Contradiction(detail::Cat(outputs, " outputs of one message"));
   }
-  static absl::Status TooMany(int outputs) { return Contradiction(detail::Cat(outputs, " outputs of one message")); }
 
   static xai::MessageRole RoleOf(std::string_view role) {
     if (role == "system") return xai::ROLE_SYSTEM;
@@ -156,7 +155,7 @@ struct Xai {
   static absl::Status DecodeUsage(const xai::SamplingUsage& usage, GenerationChunk& out) {
     for (const std::int32_t count :
          {usage.prompt_tokens(), usage.cached_prompt_text_tokens(), usage.completion_tokens()}) {
-      if (count < 0) return Contradiction(detail::Cat(count, " tokens were used"));
+      if (count < 0) return detail::Contradiction(detail::Cat(count, " tokens were used"));
     }
     out.completion_tokens = usage.completion_tokens();
     if (usage.prompt_tokens() == 0) return absl::OkStatus();  // not every chunk tells it

@@ -63,6 +63,11 @@ inline absl::Status UnauthenticatedError(absl::string_view text) {
 }
 inline absl::Status UnavailableError(absl::string_view text) { return MakeError(absl::StatusCode::kUnavailable, text); }
 
+/// Of an answer that says two things of one: what a server sends is hostile until it is checked.
+inline absl::Status Contradiction(std::string_view what) {
+  return InternalError(Cat("the server's answer contradicts itself: ", what));
+}
+
 /// The same error with another text.
 inline absl::Status Reworded(const absl::Status& status, absl::string_view text) {
   absl::Status out = MakeError(status.code(), text);

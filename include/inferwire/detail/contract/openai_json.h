@@ -155,7 +155,7 @@ struct OpenAiJson {
       const JsonObject& choice = value.struct_value();
       const std::int64_t index = FindWholeNumber(choice, "index").value_or(0);
       if (index < 0 || index > kMaxIndex) {
-        return InternalError(Cat("the server's answer contradicts itself: it speaks of choice ", index));
+        return Contradiction(Cat("it speaks of choice ", index));
       }
       GenerationPiece& piece = out.pieces.emplace_back();
       piece.index = static_cast<int>(index);

@@ -53,10 +53,6 @@ inline absl::Status CheckLogprobs(const GenerationRequest& request) {
   return InvalidArgumentError(Cat("logprobs is ", *request.logprobs, "; expected at least 0"));
 }
 
-inline absl::Status Contradiction(std::string_view what) {
-  return InternalError(Cat("the server's answer contradicts itself: ", what));
-}
-
 inline absl::Status TakeId(std::uint32_t from, std::int32_t& to) {
   if (from > std::uint32_t{(std::numeric_limits<std::int32_t>::max)()}) return Contradiction(Cat("token ", from));
   to = static_cast<std::int32_t>(from);

@@ -161,9 +161,6 @@ class Assembler {
   // A server's number: none below 0, and none so large that a sum of them is none.
   static std::int64_t Sane(std::int64_t count) { return (std::clamp)(count, std::int64_t{0}, std::int64_t{1} << 40); }
 
-  static absl::Status Contradiction(std::string_view what) {
-    return detail::InternalError(Cat("the server's answer contradicts itself: ", what));
-  }
   template <class Container>
   static bool DropFront(Container& all, std::size_t seen) {
     if (all.size() < seen) return false;

@@ -139,8 +139,7 @@ Task<absl::StatusOr<std::vector<Answer>>> AskTexts(Client client, const Embeddin
       [&](std::size_t first, std::vector<Answer>&& answers) {
         const std::size_t expected = (std::min)(each, texts.size() - first);
         if (answers.size() != expected) {
-          return InternalError(
-              Cat("the server's answer contradicts itself: ", answers.size(), " answers for ", expected, " texts"));
+          return Contradiction(Cat(answers.size(), " answers for ", expected, " texts"));
         }
         std::move(answers.begin(), answers.end(), std::back_inserter(out));
         return absl::OkStatus();
@@ -157,8 +156,8 @@ INFERWIRE_DECL absl::StatusOr<Embeddings> RowsOf(absl::StatusOr<std::vector<std:
   for (std::size_t i = 0; i < vectors->size(); ++i) {
     const std::vector<float>& one = (*vectors)[i];
     if (one.size() != dimensions || one.empty()) {
-      return InternalError(Cat("the server's answer contradicts itself: the vector of text ", i, " has ", one.size(),
-                               " dimensions, and that of text 0 has ", dimensions));
+      return Contradiction(
+          Cat("the vector of text ", i, " has ", one.size(), " dimensions, and that of text 0 has ", dimensions));
     }
     values.insert(values.end(), one.begin(), one.end());
   }
@@ -203,14 +202,13 @@ inline Task<absl::StatusOr<std::vector<Ranked>>> RankTexts(Client client, const 
         std::vector<char> seen(expected);
         for (const Ranked& rank : ranks) {
           if (rank.index >= expected || std::exchange(seen[rank.index], 1) != 0) {
-            return InternalError(Cat("the server's answer contradicts itself: it ranks text ", rank.index, " of ",
-                                     expected, rank.index < expected ? " twice" : ""));
+            return Contradiction(
+                Cat("it ranks text ", rank.index, " of ", expected, rank.index < expected ? " twice" : ""));
           }
           out[first + rank.index] = {first + rank.index, rank.score};
         }
         return ranks.size() == expected ? absl::OkStatus()
-                                        : InternalError(Cat("the server's answer contradicts itself: ", ranks.size(),
-                                                            " ranks for ", expected, " texts"));
+                                        : Contradiction(Cat(ranks.size(), " ranks for ", expected, " texts"));
       });
   if (!status.ok()) co_return status;
   std::sort(out.begin(), out.end(), [](const Ranked& a, const Ranked& b) {

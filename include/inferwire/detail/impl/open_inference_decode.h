@@ -131,9 +131,7 @@ struct OpenInferenceDecoder : OpenInferenceFields {
     return reader.ok() && choice.ok();
   }
 
-  static absl::Status Broken(std::string_view what) {
-    return detail::InternalError(detail::Cat("the server's answer contradicts itself: ", what));
-  }
+  static absl::Status Broken(std::string_view what) { return detail::Contradiction(what); }
   static absl::Status Malformed() { return detail::InternalError("the server's answer is no ModelInferResponse"); }
 
  private:
